@@ -1,0 +1,2 @@
+//! The program `certrotctl`.
+fn main() {}

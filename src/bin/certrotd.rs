@@ -1,0 +1,2 @@
+//! The program `certrotd`.
+fn main() {}

@@ -1,0 +1,3 @@
+//! certrotd: the architecture page comes with the first whole story.
+extern crate alloc;
+pub mod rotation;

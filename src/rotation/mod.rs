@@ -1,0 +1,3 @@
+//! The pure core: decides what is done next, and touches nothing.
+
+pub mod identity;

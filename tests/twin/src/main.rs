@@ -1,0 +1,2 @@
+//! The program `certrot-twin`.
+fn main() {}
