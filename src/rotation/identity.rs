@@ -112,6 +112,8 @@ pub struct Disk {
     pub current: Current,
     /// The generation whose commit is still to be accepted (`retire.json`).
     pub pending: Option<u32>,
+    /// Since when it is pending, by the wall clock: `retire.delay` counts from here.
+    pub pending_since: Option<Wall>,
     /// When the last commit was sent, by the wall clock, saved before it is sent.
     pub committed_at: Option<Wall>,
     /// The last time that was saved: the clock is never before it (rule 26).
@@ -157,8 +159,8 @@ pub enum Record {
     Proved(u32),
     /// `retire.json`: a verdict on a generation.
     Marked(u32, Mark),
-    /// `retire.json`: this generation's commit is to be accepted.
-    Pending(u32),
+    /// `retire.json`: this generation's commit is to be accepted, since this wall time.
+    Pending(u32, Wall),
     /// `retire.json`: a commit is about to be sent at this wall time.
     Committing(Wall),
     /// `retire.json`: the commit of this generation was accepted: older ones are marked retired, nothing is pending.

@@ -1,0 +1,55 @@
+//! What the wall clock is worth (rules 26 and 27).
+//!
+//! Reads no clock: `Now` brings both times in. Expiry by the local clock alone abandons nothing, anywhere.
+
+use super::identity::{Boot, Wall};
+use super::language::Now;
+use super::machine::Rotation;
+
+impl Rotation {
+    /// Rule 27: a step of more than an hour holds every rotation for a quarter of one.
+    pub(super) fn watch_clock(&mut self, now: &Now) {
+        self.clock.started.get_or_insert(now.boot);
+        let offset = now.wall - i64::try_from(now.boot / 1000).unwrap_or(i64::MAX);
+        if let Some(before) = self.clock.offset.replace(offset) {
+            if (offset - before).abs() > STEP {
+                self.clock.held_until = now.boot + STEP_HOLD;
+                self.clock.overdue_from = None;
+            }
+        }
+    }
+
+    /// Rule 26: until when an untrusted clock is waited for; `None` when time may be used.
+    pub(super) fn untrusted_clock(&self, now: &Now) -> Option<Boot> {
+        if now.synchronised || now.wall >= self.floor() {
+            return None;
+        }
+        let patience = self.clock.started.unwrap_or(now.boot) + CLOCK_PATIENCE;
+        (now.boot < patience).then_some(patience)
+    }
+
+    /// Whether the wall clock itself is used, or the floor in its place.
+    pub fn clock_is_trusted(&self, now: &Now) -> bool {
+        now.synchronised || now.wall >= self.floor()
+    }
+
+    /// The wall time that decisions rest on: never before the floor, unless the kernel vouches for it.
+    pub fn wall(&self, now: &Now) -> Wall {
+        if now.synchronised { now.wall } else { now.wall.max(self.floor()) }
+    }
+
+    /// The latest time that is surely past: build date, last time saved, notBefore of `current`.
+    pub fn floor(&self) -> Wall {
+        let disk = self.disk.as_ref();
+        let saved = disk.and_then(|d| d.saved_at).unwrap_or(0);
+        let born = disk.and_then(|d| d.current()).and_then(|s| s.certificate).map_or(0, |c| c.not_before);
+        self.policy.built_at.max(saved).max(born)
+    }
+}
+
+/// A step of the clock. Seconds.
+const STEP: i64 = 3_600;
+/// No rotation for this long after one. Milliseconds.
+const STEP_HOLD: Boot = 15 * 60 * 1000;
+/// An untrusted clock is waited for this long. Milliseconds.
+const CLOCK_PATIENCE: Boot = 10 * 60 * 1000;
