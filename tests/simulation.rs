@@ -226,7 +226,7 @@ fn walk_all(bound_tokens: bool, minutes: u64) {
 
 #[test]
 fn no_walk_with_free_tokens_loses_a_device_rules_1_to_22() {
-    walk_all(false, 90);
+    walk_all(false, 60);
 }
 
 #[test]

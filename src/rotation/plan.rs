@@ -162,7 +162,9 @@ impl Rotation {
             let futile = self.successor.invalid && wall >= s.issued_at + INVALID_PATIENCE;
             return wall >= ends || futile && s.asked == Asked::Rejected;
         }
-        self.successor.refused_at.is_some_and(|at| at >= ends.max(s.issued_at + TOKEN_LIFE))
+        // Not at the token's end itself: a RegisterThing that was accepted just before it is seen minutes later
+        // (rule 3), and the walk shows two certificates alive if this one is dropped in between.
+        self.successor.refused_at.is_some_and(|at| at >= ends.max(s.issued_at + TOKEN_LIFE) + SEEN_WITHIN)
     }
 
     /// Rules 10 to 16: the commit is made new on the session of `current`, and never holds up a renewal.
@@ -526,6 +528,8 @@ fn seconds(millis: Boot) -> i64 {
 const CLOCK_LOOK: Boot = 5_000;
 /// Life of an ownership token; AWS deletes the certificate after it. Seconds.
 const TOKEN_LIFE: i64 = 3_600;
+/// What was accepted is seen by the broker within this. AWS says minutes. Seconds.
+const SEEN_WITHIN: i64 = 900;
 /// A request that cannot succeed is tried this long, in case a template is on its way. Seconds.
 const INVALID_PATIENCE: i64 = 900;
 /// How often the disk is told that a pair works. Seconds.
