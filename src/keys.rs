@@ -115,7 +115,9 @@ impl KeyError {
     pub fn remedy(&self) -> &'static str {
         match self {
             KeyError::Generate(_) => "time: the next attempt makes another key; see that /dev/urandom works",
-            KeyError::Load(_) => "a new certificate: this key is lost, another generation or the claim takes over",
+            KeyError::Load(_) => {
+                "a new certificate: this key is lost, another generation or the claim takes over"
+            }
             KeyError::Sign => "time: tried again with the next attempt; a person if it stays (report it)",
             KeyError::Request(_) => "a person: report it, no setting leads here",
         }
@@ -165,7 +167,9 @@ impl IssueError {
             IssueError::Unreadable(_) | IssueError::OtherKey | IssueError::OtherId => {
                 "a new certificate: this one is dropped before it can come alive and another is asked for"
             }
-            IssueError::NotYet { .. } => "a person, or time: set the clock (is time synchronisation running?)",
+            IssueError::NotYet { .. } => {
+                "a person, or time: set the clock (is time synchronisation running?)"
+            }
             IssueError::Expired { .. } => {
                 "a person: set the clock, or raise the validity that the certificate provider gives"
             }

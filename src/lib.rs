@@ -2,4 +2,5 @@
 extern crate alloc;
 pub mod keys;
 pub mod rotation;
+pub mod store;
 pub mod x509;
