@@ -317,4 +317,72 @@ fn line_of(source: &str, at: usize) -> usize {
     source.bytes().take(at).filter(|b| *b == b'\n').count() + 1
 }
 
-const LONGEST_SHOWN: usize = 80;
+/// Longest value that a report repeats, in characters.
+const LONGEST_SHOWN: usize = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../etc/config.toml");
+
+    /// The shipped file with every key that it comments out.
+    fn uncommented() -> String {
+        let is_key = |line: &str| {
+            let name = line.split(" = ").next().unwrap_or_default();
+            line.contains(" = ") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+        };
+        let lines = SHIPPED.lines().map(|line| line.strip_prefix("# ").filter(|l| is_key(l)).unwrap_or(line));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_key_there_is() {
+        let text = uncommented();
+        let raw = Raw::parse(&text);
+        assert_eq!(raw.problems, []);
+        let missing: Vec<_> = KEYS.iter().filter(|key| !raw.has(key)).collect();
+        assert!(missing.is_empty(), "not in etc/config.toml: {missing:?}");
+    }
+
+    #[test]
+    fn the_shipped_file_shows_the_defaults() {
+        use super::super::{Facts, Purpose, sections};
+        let facts = Facts {
+            identity_present: true,
+            certificate_lifetime: None,
+            credentials_directory: None,
+            purpose: Purpose::Check,
+        };
+        let read = |text: &str| {
+            let text = text.replace("xxxxxxxx-ats", "abc-ats").replace("serial-file", "#serial-file");
+            let mut raw = Raw::parse(&text);
+            let config = sections::read(&mut raw, &facts, &mut Vec::new());
+            // The root certificate is not installed where the tests run.
+            raw.problems.retain(|p| p.key != "aws.root-ca");
+            assert_eq!(raw.problems, []);
+            config.expect("no problem, so a configuration")
+        };
+        let (mut shown, default) = (read(&uncommented()), read(SHIPPED));
+        assert_ne!(shown.device, default.device, "the device's keys are examples");
+        shown.device = default.device.clone();
+        assert_eq!(shown, default);
+    }
+
+    #[test]
+    fn a_key_by_mistake_in_the_file_is_not_repeated() {
+        let mut raw = Raw::parse("[claim]\nprivate-key = \"-----BEGIN EC PRIVATE KEY-----secret\"");
+        raw.text("claim.private-key", |_| Err::<(), _>(Fault::new("r", "f")));
+        assert!(!raw.problems[0].to_string().contains("secret"), "{}", raw.problems[0]);
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_characters() {
+        let text = format!("[device]\nserial = \"{}\"", "é".repeat(300));
+        let mut raw = Raw::parse(&text);
+        raw.text("device.serial", |_| Err::<(), _>(Fault::new("r", "f")));
+        let shown = raw.problems[0].value.clone().unwrap();
+        assert_eq!(shown.chars().count(), LONGEST_SHOWN);
+        assert!(shown.ends_with('…'));
+    }
+}
