@@ -1,0 +1,39 @@
+//! The cloud side of the device: AWS IoT Core's topics and answers, TLS, and one MQTT connection at a time.
+//!
+//! It decides nothing: it connects once, asks once, and says what happened, told apart by cause, so that the core can
+//! decide. It never reconnects by itself, never switches identities, reads no file and no configuration; certificates
+//! and keys come in as DER, the time comes in as a function. It must not import another adapter.
+//!
+//! ```text
+//! tls (one ClientIdentity per pair) ─▶ dial (DNS, TCP, TLS) ─▶ connect (CONNECT … CONNACK) ─▶ session (one connection)
+//!                                        └─▶ probe (ends after TLS)                            ├─ request: asked, answered
+//!                                                                                              ├─ outbox: publishes to be
+//!                                                                                              │  acknowledged, carried over
+//!                                                                                              └─ proof: rule 7
+//! ```
+//!
+//! | cause | told apart by | refusal (rule 19) |
+//! | --- | --- | --- |
+//! | DNS, TCP, time-out | the step of the dial | no |
+//! | untrusted server | the check of the server's certificate failed | no |
+//! | TLS alert, CONNACK 1, 2, 4, 5, bare close | the server was verified before | yes |
+//! | CONNACK 3, time-out | weather | no |
+
+pub mod cause;
+pub mod dial;
+mod outbox;
+pub mod payload;
+pub mod proof;
+pub mod request;
+pub mod session;
+pub mod tls;
+pub mod topics;
+
+pub use cause::{Cause, ConnectFailure, Remedy, Step};
+pub use dial::{ServerFacts, Target, probe_tls};
+pub use outbox::Carried;
+pub use proof::{ProofFailure, prove};
+pub use request::{Answer, RequestError};
+pub use session::{Connack, Options, PublishError, Session, SessionEvent, SubscribeError, connect};
+pub use tls::{ClientIdentity, Clock, TlsError};
+pub use topics::{Operation, TopicError};

@@ -1,0 +1,538 @@
+//! One MQTT connection, from CONNECT to its end; it never reconnects by itself.
+//!
+//! The library's event loop lives in a task of its own (a `poll` that is dropped while it connects loses the CONNACK)
+//! and is dropped at its first error, with everything that was still queued in it: so no session can replay what
+//! another queued (rule 10), and an old session cannot take the client id back from its successor (rule 8). The socket
+//! is made by `dial`, handed over once, and there is no second one.
+//!
+//! ```text
+//! publish ─▶ outbox ─▶ library ─▶ broker ─▶ PUBACK ─▶ outbox        request ─▶ library ─▶ broker
+//!               └─ take_unacknowledged ─▶ resend on the successor      ▲───── accepted/rejected ┘
+//! ```
+//!
+//! What the library keeps: a request's payload is wiped when the library drops its last reference, but a copy stays in
+//! its write buffer and in TLS's until they are used again; of an incoming one the read buffer, likewise.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, PublishOptions, QoS};
+use rumqttc::{SubscribeFilter, SubscribeNoticeError, SubscribeReasonCode};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
+
+use super::cause::{self, Cause, ConnectFailure, Step};
+use super::dial::{DialFailure, Dialled, Listening, Target, dial};
+use super::outbox::{Carried, NoRoom, Outbox};
+use super::request::{Answer, Desk, RequestError};
+use super::tls::ClientIdentity;
+use super::topics::{self, Operation, TopicError};
+
+/// What a connection is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to.
+    pub target: Target,
+    /// As whom; one for each pair, never shared.
+    pub identity: ClientIdentity,
+    /// The MQTT client id: the thing's name, or `claim-<serial>-<random>`.
+    pub client_id: String,
+    /// Whether the broker forgets the session at the end.
+    pub clean_session: bool,
+    /// Keep-alive; AWS takes 30 to 1200 s and cuts at one and a half times.
+    pub keep_alive: Duration,
+    /// For the whole way from name resolution to CONNACK.
+    pub connect_timeout: Duration,
+}
+
+/// What CONNACK says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connack {
+    /// Whether the broker still had a session; where not, subscribe again.
+    pub session_present: bool,
+}
+
+/// What happens on a connection by itself.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// A message that is not the answer to an outstanding request.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its payload; wiped when dropped, since a late answer can hold a secret.
+        payload: Zeroizing<Vec<u8>>,
+        /// Whether the broker had kept it for new subscribers.
+        retain: bool,
+        /// Whether the broker may have sent it before.
+        dup: bool,
+    },
+    /// So many messages were dropped here, because nobody took them in time.
+    Gap {
+        /// How many.
+        lost: u64,
+    },
+    /// The connection has ended; the last event.
+    Closed(Cause),
+}
+
+impl fmt::Debug for SessionEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionEvent::Message { topic, payload, .. } => {
+                write!(f, "Message {{ {topic:?}, {} bytes }}", payload.len())
+            }
+            SessionEvent::Gap { lost } => write!(f, "Gap {{ lost: {lost} }}"),
+            SessionEvent::Closed(cause) => write!(f, "Closed({cause:?})"),
+        }
+    }
+}
+
+/// Why a publish is not known to have arrived.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Topic or payload break a limit of AWS.
+    #[error("publishing on {topic}")]
+    Unfit {
+        /// The topic.
+        topic: String,
+        /// The limit.
+        #[source]
+        source: TopicError,
+    },
+    /// Too much is unacknowledged; it was not sent.
+    #[error("publishing on {topic}: too much is waiting for the broker")]
+    Busy {
+        /// The topic.
+        topic: String,
+    },
+    /// The deadline passed without the broker's acknowledgement; it may have arrived, and is not sent again.
+    #[error("publishing on {topic}: not acknowledged in time")]
+    NotAcknowledged {
+        /// The topic.
+        topic: String,
+    },
+    /// The connection has ended and no successor took the publish over.
+    #[error("publishing on {topic}: {cause}")]
+    Closed {
+        /// The topic.
+        topic: String,
+        /// Why it ended.
+        #[source]
+        cause: Cause,
+    },
+}
+
+impl PublishError {
+    /// Says who can clear it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            PublishError::Unfit { .. } => "use another topic, or send less at once",
+            PublishError::Busy { .. } => "publish more slowly: AWS takes 100 a second",
+            PublishError::NotAcknowledged { .. } | PublishError::Closed { .. } => {
+                "publish again; check that the certificate's policy allows the topic, for AWS closes on what it does not"
+            }
+        }
+    }
+}
+
+/// Why a subscription is not in place.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// The filter breaks a limit of AWS.
+    #[error("subscribing to {filter}")]
+    Unfit {
+        /// The filter.
+        filter: String,
+        /// The limit.
+        #[source]
+        source: TopicError,
+    },
+    /// The broker refused these filters.
+    #[error("subscribing: the broker refused {}", filters.join(", "))]
+    Refused {
+        /// The filters that were refused.
+        filters: Vec<String>,
+    },
+    /// No SUBACK in time.
+    #[error("subscribing to {}: no answer in time", filters.join(", "))]
+    NoAnswer {
+        /// The filters of the packet.
+        filters: Vec<String>,
+    },
+    /// The connection ended; AWS does that when the policy does not allow a filter.
+    #[error("subscribing to {}: {cause}", filters.join(", "))]
+    Closed {
+        /// The filters of the packet.
+        filters: Vec<String>,
+        /// Why it ended.
+        #[source]
+        cause: Cause,
+    },
+}
+
+impl SubscribeError {
+    /// Says who can clear it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            SubscribeError::Unfit { .. } => "use a shorter filter",
+            SubscribeError::Refused { .. } | SubscribeError::Closed { .. } => {
+                "the certificate's policy must allow iot:Subscribe and iot:Receive for the filter"
+            }
+            SubscribeError::NoAnswer { .. } => "time: tried again on a new connection",
+        }
+    }
+}
+
+/// Connects once.
+///
+/// Events (messages, the end) go to `events` in order; its capacity is what a slow receiver may lag behind. A future
+/// that is dropped takes the whole attempt with it.
+pub async fn connect(
+    options: &Options,
+    events: mpsc::Sender<SessionEvent>,
+) -> Result<(Session, Connack), ConnectFailure> {
+    let until = Instant::now() + options.connect_timeout;
+    let failed = |cause, connect_sent, server_verified| ConnectFailure {
+        target: options.target.to_string(),
+        client_id: options.client_id.clone(),
+        cause,
+        connect_sent,
+        server_verified,
+    };
+    let Dialled { stream, .. } = dial(&options.target, &options.identity, until)
+        .await
+        .map_err(|DialFailure { cause, server_verified }| failed(cause, false, server_verified))?;
+    let (client, mut eventloop) =
+        library(options, Listening(stream)).map_err(|cause| failed(cause, false, true))?;
+    // Dropping this poll drops the whole loop and its only socket: it can never be polled again.
+    let connack = match timeout_at(until, eventloop.poll()).await {
+        Ok(Ok(Event::Incoming(Packet::ConnAck(connack)))) => connack,
+        Ok(Ok(_)) => return Err(failed(Cause::Protocol { detail: "no CONNACK".to_owned() }, true, true)),
+        Ok(Err(error)) => return Err(failed(cause::of_library(&error, false), true, true)),
+        Err(_) => return Err(failed(Cause::Timeout(Step::Connack), true, true)),
+    };
+    let shared =
+        Arc::new(Shared { desk: Arc::default(), outbox: Arc::default(), closed: watch::channel(None).0 });
+    let task = tokio::spawn(run(eventloop, Arc::clone(&shared), Delivery { events, lost: 0 }));
+    Ok((Session { client, shared, task }, Connack { session_present: connack.session_present }))
+}
+
+/// An established connection. Dropped, it ends at once, without DISCONNECT and without an event.
+pub struct Session {
+    client: AsyncClient,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Session {
+    /// Subscribes with QoS 1, eight filters a packet (AWS's limit), each packet acknowledged before the next.
+    pub async fn subscribe(&self, filters: &[String], deadline: Duration) -> Result<(), SubscribeError> {
+        for filter in filters {
+            topics::check_filter(filter)
+                .map_err(|source| SubscribeError::Unfit { filter: filter.clone(), source })?;
+        }
+        let until = Instant::now() + deadline;
+        for packet in filters.chunks(FILTERS_A_PACKET) {
+            match timeout_at(until, self.subscribe_packet(packet)).await {
+                Ok(result) => result?,
+                Err(_) => return Err(SubscribeError::NoAnswer { filters: packet.to_vec() }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscribe_packet(&self, filters: &[String]) -> Result<(), SubscribeError> {
+        let wanted = filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
+        let answer = match self.client.subscribe_many_tracked(wanted).await {
+            Ok(notice) => notice.wait_async().await,
+            Err(_) => Err(SubscribeNoticeError::Recv),
+        };
+        let codes = match answer {
+            Ok(suback) => suback.return_codes,
+            Err(SubscribeNoticeError::V4SubAckFailure(codes)) => codes,
+            Err(_) => {
+                let cause = self.ended().await;
+                return Err(SubscribeError::Closed { filters: filters.to_vec(), cause });
+            }
+        };
+        let refused: Vec<String> = filters
+            .iter()
+            .zip(&codes)
+            .filter(|(_, code)| **code == SubscribeReasonCode::Failure)
+            .map(|(filter, _)| filter.clone())
+            .collect();
+        if refused.is_empty() { Ok(()) } else { Err(SubscribeError::Refused { filters: refused }) }
+    }
+
+    /// Publishes for an application, QoS 1, and waits for the acknowledgement; through a take-over too, where a
+    /// successor resends it (rule 9).
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: Zeroizing<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<(), PublishError> {
+        let unfit = |source| PublishError::Unfit { topic: topic.to_owned(), source };
+        topics::check_topic(topic).and_then(|()| topics::check_payload(&payload)).map_err(unfit)?;
+        let until = Instant::now() + deadline;
+        let payload = Bytes::from_owner(payload);
+        let (place, done) = match self.shared.outbox.put(topic, &payload) {
+            Ok(put) => put,
+            Err(NoRoom::Full) => return Err(PublishError::Busy { topic: topic.to_owned() }),
+            Err(NoRoom::Taken) => {
+                let cause = self.cause().unwrap_or(Cause::Ended);
+                return Err(PublishError::Closed { topic: topic.to_owned(), cause });
+            }
+        };
+        let waited = timeout_at(until, async {
+            self.send(place.id, topic, payload).await;
+            done.await
+        })
+        .await;
+        match waited {
+            // Acknowledged: it has left the outbox; dropping the place does nothing more.
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => {
+                let cause = self.cause().unwrap_or(Cause::Ended);
+                Err(PublishError::Closed { topic: topic.to_owned(), cause })
+            }
+            Err(_) => Err(PublishError::NotAcknowledged { topic: topic.to_owned() }),
+        }
+    }
+
+    /// Hands a publish to the connection without waiting, QoS 1. It dies with the connection: for commits (rule 10).
+    pub fn try_publish_nowait(&self, topic: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), PublishError> {
+        let unfit = |source| PublishError::Unfit { topic: topic.to_owned(), source };
+        topics::check_topic(topic).and_then(|()| topics::check_payload(&payload)).map_err(unfit)?;
+        if let Some(cause) = self.cause() {
+            return Err(PublishError::Closed { topic: topic.to_owned(), cause });
+        }
+        self.client
+            .try_publish(topic, Bytes::from_owner(payload), PublishOptions::at_least_once())
+            .map_err(|_| PublishError::Busy { topic: topic.to_owned() })
+    }
+
+    /// Asks and waits for the answer; the answer topics must be subscribed to before.
+    pub async fn request(
+        &self,
+        operation: &Operation,
+        payload: Zeroizing<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<Answer, RequestError> {
+        let topic = || operation.request().to_owned();
+        let unfit = |source| RequestError::Unfit { topic: topic(), source };
+        topics::check_topic(operation.request())
+            .and_then(|()| topics::check_payload(&payload))
+            .map_err(unfit)?;
+        if let Some(cause) = self.cause() {
+            return Err(RequestError::Closed { topic: topic(), cause, sent: false });
+        }
+        let until = Instant::now() + deadline;
+        let (mut ticket, answer) = self.shared.desk.open(operation)?;
+        let payload = Bytes::from_owner(payload);
+        let queued = self.client.publish(operation.request(), payload, PublishOptions::at_least_once());
+        match timeout_at(until, queued).await {
+            Ok(Ok(())) => ticket.sent = true,
+            Ok(Err(_)) => {
+                let cause = self.ended().await;
+                return Err(RequestError::Closed { topic: topic(), cause, sent: false });
+            }
+            Err(_) => return Err(RequestError::NotSent { topic: topic() }),
+        }
+        tokio::select! {
+            biased;
+            Ok(answer) = answer => Ok(answer),
+            cause = self.closed() => Err(RequestError::Closed { topic: topic(), cause, sent: true }),
+            () = tokio::time::sleep_until(until) => Err(RequestError::NoAnswer { topic: topic() }),
+        }
+    }
+
+    /// Sends DISCONNECT, after what is being sent has been acknowledged or half of `deadline` has passed, and waits
+    /// for the end.
+    pub async fn disconnect(&self, deadline: Duration) {
+        // A full queue or a connection that has already ended: it ends below all the same.
+        let _ = self.client.try_disconnect_with_timeout(deadline / 2);
+        if timeout(deadline, self.closed()).await.is_err() {
+            self.task.abort();
+        }
+    }
+
+    /// Says whether the connection has not ended yet, as far as is known.
+    pub fn is_alive(&self) -> bool {
+        self.cause().is_none()
+    }
+
+    /// Why it has ended, where it has.
+    pub fn cause(&self) -> Option<Cause> {
+        self.shared.closed.borrow().clone()
+    }
+
+    /// Waits for the end.
+    pub async fn closed(&self) -> Cause {
+        let mut closed = self.shared.closed.subscribe();
+        match closed.wait_for(Option::is_some).await {
+            Ok(cause) => cause.clone().unwrap_or(Cause::Ended),
+            Err(_) => Cause::Ended,
+        }
+    }
+
+    /// Takes what applications published and the broker has not acknowledged, for the successor; from now on this
+    /// session takes no more publishes.
+    pub fn take_unacknowledged(&self) -> Carried {
+        self.shared.outbox.take()
+    }
+
+    /// Sends a predecessor's unacknowledged publishes again, in order, before this one's own (rules 8 and 9).
+    ///
+    /// Returns once all are handed to the connection; one that finds no room or no connection is kept in the outbox
+    /// for the next successor.
+    pub async fn resend(&self, carried: Carried) {
+        for letter in carried.letters {
+            let (topic, payload) = (letter.topic.clone(), letter.payload.clone());
+            if let Ok(place) = self.shared.outbox.put_letter(letter) {
+                let id = place.id;
+                place.keep();
+                self.send(id, &topic, payload).await;
+            }
+        }
+    }
+
+    /// Hands a letter of the outbox to the library and has its acknowledgement noted.
+    async fn send(&self, id: u64, topic: &str, payload: Bytes) {
+        let queued = self.client.publish_tracked(topic, payload, PublishOptions::at_least_once()).await;
+        // Not queued: the connection has ended and the letter stays for the successor.
+        if let Ok(notice) = queued {
+            let outbox = Arc::clone(&self.shared.outbox);
+            tokio::spawn(async move {
+                if notice.wait_async().await.is_ok() {
+                    outbox.acknowledged(id);
+                }
+            });
+        }
+    }
+
+    /// The cause, after the library has shown that the connection has ended.
+    async fn ended(&self) -> Cause {
+        timeout(Duration::from_secs(1), self.closed()).await.unwrap_or(Cause::Closed)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session {{ alive: {} }}", self.is_alive())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the session's handle and its task share.
+struct Shared {
+    desk: Arc<Desk>,
+    outbox: Arc<Outbox>,
+    closed: watch::Sender<Option<Cause>>,
+}
+
+/// Polls until the first error, then ends for good.
+async fn run(mut eventloop: EventLoop, shared: Arc<Shared>, mut delivery: Delivery) {
+    let error = loop {
+        match eventloop.poll().await {
+            Ok(event) => shared.handle(event, &mut delivery).await,
+            Err(error) => break error,
+        }
+    };
+    // What came in the same read as the end is still in the library's hands.
+    for event in std::mem::take(&mut eventloop.state.events) {
+        shared.handle(event, &mut delivery).await;
+    }
+    let cause = cause::of_library(&error, true);
+    drop(eventloop); // with everything that was still queued (rule 10)
+    shared.closed.send_replace(Some(cause.clone()));
+    delivery.close(cause).await;
+}
+
+impl Shared {
+    async fn handle(&self, event: Event, delivery: &mut Delivery) {
+        let Event::Incoming(Packet::Publish(publish)) = event else { return };
+        // MQTT wants UTF-8 topics and the library has checked it.
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        if !self.desk.answer(&topic, &publish.payload) {
+            let payload = Zeroizing::new(publish.payload.to_vec());
+            let (retain, dup) = (publish.retain, publish.dup);
+            delivery.message(SessionEvent::Message { topic, payload, retain, dup }).await;
+        }
+    }
+}
+
+/// Hands events on without ever stopping the connection for long: it must answer pings and take answers.
+struct Delivery {
+    events: mpsc::Sender<SessionEvent>,
+    lost: u64,
+}
+
+impl Delivery {
+    async fn message(&mut self, event: SessionEvent) {
+        if self.lost > 0 {
+            // Nobody took anything for a while: no waiting again until there is room for the gap's mark.
+            if self.events.try_send(SessionEvent::Gap { lost: self.lost }).is_err() {
+                self.lost += 1;
+                return;
+            }
+            self.lost = 0;
+        }
+        if self.events.send_timeout(event, PATIENCE).await.is_err() {
+            self.lost += 1;
+        }
+    }
+
+    async fn close(self, cause: Cause) {
+        if self.lost > 0 && self.events.send(SessionEvent::Gap { lost: self.lost }).await.is_err() {
+            return;
+        }
+        // Nobody listens any more: nobody need know.
+        let _ = self.events.send(SessionEvent::Closed(cause)).await;
+    }
+}
+
+/// The library's client over a socket that already speaks TLS.
+fn library(options: &Options, stream: Listening) -> Result<(AsyncClient, EventLoop), Cause> {
+    let unfit = |detail: &str| Cause::Protocol { detail: detail.to_owned() };
+    let mut mqtt =
+        MqttOptions::new(options.client_id.clone(), (options.target.host.clone(), options.target.port));
+    mqtt.set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX));
+    mqtt.try_set_clean_session(options.clean_session).map_err(|_| unfit("the client id is empty"))?;
+    mqtt.set_max_packet_size(MAX_PACKET, MAX_PACKET);
+    mqtt.set_request_channel_capacity(QUEUE);
+    let socket = Arc::new(Mutex::new(Some(stream)));
+    mqtt.set_socket_connector(move |_, _| {
+        let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { socket.ok_or_else(|| io::Error::other("this session has had its one connection")) }
+    });
+    let (client, mut eventloop) =
+        AsyncClient::builder(mqtt).try_build().map_err(|_| unfit("the MQTT library refused the options"))?;
+    let mut network = NetworkOptions::new();
+    // Whole seconds; our own deadline comes first. Later it bounds each write.
+    network.set_connection_timeout(options.connect_timeout.as_secs().saturating_add(1));
+    eventloop.network_options = network;
+    Ok((client, eventloop))
+}
+
+/// Largest packet either way: AWS's 128 KB payload and its headers.
+const MAX_PACKET: usize = 160 * 1024;
+
+/// Requests that wait for the event loop.
+const QUEUE: usize = 64;
+
+/// Filters a SUBSCRIBE (AWS IoT Core message broker quotas).
+const FILTERS_A_PACKET: usize = 8;
+
+/// How long a full channel may hold the connection up, far below any keep-alive.
+const PATIENCE: Duration = Duration::from_secs(1);
