@@ -1,3 +1,4 @@
 //! certrotd: the architecture page comes with the first whole story.
 extern crate alloc;
+pub mod control;
 pub mod rotation;
