@@ -18,6 +18,9 @@ pub struct Feed {
 
 /// What a reader gets when it joins.
 pub struct Joined {
+    /// The id to come back with before any event was seen: of the newest so far (0 while there is none), or the one
+    /// that the reader gave.
+    pub start: u64,
     /// Whether events after its last id are not kept any more.
     pub gap: bool,
     /// The kept events after its last id; none where it gave none.
@@ -65,10 +68,12 @@ impl Feed {
     pub fn join(&self, after: Option<u64>) -> Joined {
         let inner = self.lock();
         let live = inner.live.subscribe();
-        let Some(after) = after else { return Joined { gap: false, recent: Vec::new(), live } };
+        let Some(after) = after else {
+            return Joined { start: inner.last, gap: false, recent: Vec::new(), live };
+        };
         let unknown = after > inner.last;
         let recent = inner.recent.iter().filter(|e| unknown || e.id > after).cloned().collect();
-        Joined { gap: unknown || after < inner.dropped, recent, live }
+        Joined { start: if unknown { 0 } else { after }, gap: unknown || after < inner.dropped, recent, live }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

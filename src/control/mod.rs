@@ -11,7 +11,7 @@
 //! whoever can connect may read, only operators may change.
 
 pub mod bind;
-
+pub mod client;
 pub mod feed;
 pub mod limits;
 mod routes;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::feed::Joined;
 use super::limits::{Place, Places};
 use super::server::is_operator;
 use super::wire::{Event, EventKind, Problem, ProvisionRequest, RotateRequest, RotationPatch};
@@ -292,17 +293,18 @@ async fn events(
             "end one of the readers (certrotctl status --watch, rotate-now --wait)",
         )
     })?;
+    // Joined before the answer's head goes out: whoever sees it misses nothing from then on.
+    let joined = shared.backend.events.join(after);
     let (frames, stream) = mpsc::channel(4);
-    tokio::spawn(pump(shared, after, frames, place));
+    tokio::spawn(pump(shared, joined, frames, place));
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(Frames(stream))).into_response())
 }
 
 /// Writes the stream of events until its reader goes, lags behind what is kept, or the server closes. A reader that
 /// lags is dropped: it comes back with its last id and gets what it missed.
-async fn pump(mut shared: Shared, after: Option<u64>, frames: mpsc::Sender<String>, _place: Place) {
-    let mut joined = shared.backend.events.join(after);
-    let mut first = sse::comment("certrotd");
+async fn pump(mut shared: Shared, mut joined: Joined, frames: mpsc::Sender<String>, _place: Place) {
+    let mut first = sse::beginning(joined.start);
     if joined.gap {
         let gap = Event::new((shared.backend.now)(), EventKind::Gap)
             .text("events before this one are not kept any more");

@@ -10,6 +10,11 @@ pub fn frame(event: &Event) -> String {
     format!("{id}event: {}\ndata: {data}\n\n", event.kind.word())
 }
 
+/// What a stream begins with: the id to come back with, though no event was sent yet.
+pub fn beginning(newest: u64) -> String {
+    format!("id: {newest}\n: certrotd\n\n")
+}
+
 /// A comment: shows a quiet stream to be alive.
 pub fn comment(text: &str) -> String {
     format!(": {text}\n\n")
@@ -20,6 +25,7 @@ pub fn comment(text: &str) -> String {
 pub struct Reader {
     buffer: Vec<u8>,
     data: Option<String>,
+    last_id: Option<u64>,
 }
 
 /// The stream is not one of server-sent events that we could have sent.
@@ -28,6 +34,11 @@ pub struct Reader {
 pub struct TooLong;
 
 impl Reader {
+    /// The id to come back with after the stream broke off.
+    pub fn last_id(&self) -> Option<u64> {
+        self.last_id
+    }
+
     /// Takes the next bytes and returns the data of every event that is now whole.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLong> {
         let mut whole = Vec::new();
@@ -48,7 +59,9 @@ impl Reader {
                     }
                     None => self.data = Some(data.to_owned()),
                 }
-            } // ids are in the data too; comments and other fields say nothing
+            } else if let Some(id) = line.strip_prefix("id:") {
+                self.last_id = id.trim().parse().ok().or(self.last_id);
+            } // comments and other fields say nothing
         }
         self.buffer.drain(..start);
         if self.buffer.len() > LONGEST { Err(TooLong) } else { Ok(whole) }
@@ -70,11 +83,12 @@ mod tests {
             .text("line\nbreak")
             .field("generation", 8);
         event.id = 5000;
-        let text = comment("alive") + &frame(&event) + &comment("alive") + &frame(&event);
+        let text = beginning(7) + &comment("alive") + &frame(&event) + &comment("alive") + &frame(&event);
         let mut reader = Reader::default();
         let got: Vec<_> =
             text.as_bytes().iter().flat_map(|b| reader.feed(&[*b]).expect("lines are short")).collect();
         assert_eq!(got.len(), 2);
+        assert_eq!(reader.last_id(), Some(5000));
         for data in got {
             assert_eq!(serde_json::from_str::<Event>(&data).expect("ours"), event);
         }
