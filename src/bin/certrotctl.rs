@@ -1,2 +1,7 @@
 //! The program `certrotctl`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    certrotd::ctl::main()
+}
