@@ -1,1 +1,4 @@
 //! AWS IoT Core for one machine, as far as `certrotd` can see it.
+
+pub mod policy;
+pub mod template;
