@@ -1,0 +1,259 @@
+//! The twin's two authorities: one signs the server (`ca.pem`, what AmazonRootCA1 is to AWS), one signs devices.
+//!
+//! A device certificate does not chain to `ca.pem`, as on AWS: the broker knows it by its SHA-256 alone. Made once in
+//! the directory; keys 0600 from birth.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SubjectPublicKeyInfo,
+};
+use rsa::pkcs1::EncodeRsaPrivateKey;
+use rsa::pkcs8::EncodePublicKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+
+use crate::files::{self, FileError};
+
+/// The authorities could not be made or read, or would not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file of the directory.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Making or reading a key or certificate.
+    #[error("cannot make or read {what}")]
+    Crypto {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The request is not one that AWS would sign.
+    #[error("the certificate signing request is not acceptable: {0}")]
+    Request(&'static str),
+}
+
+/// The server's certificate chain and key, and the device authority.
+pub struct Ca {
+    server_chain: Vec<CertificateDer<'static>>,
+    server_key: PrivateKeyDer<'static>,
+    devices: Issuer<'static, KeyPair>,
+    root_pem: String,
+}
+
+/// A certificate as it was just made.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    /// Lower-case hex SHA-256 of the DER.
+    pub id: String,
+    /// PEM.
+    pub pem: String,
+    /// Start of validity, seconds since the epoch.
+    pub not_before: i64,
+    /// End of validity, seconds since the epoch.
+    pub not_after: i64,
+}
+
+impl Ca {
+    /// Reads the authorities of `dir`, or makes them.
+    pub fn open(dir: &Path) -> Result<Self, CaError> {
+        let root_key = key(dir, "ca.key.pem")?;
+        let root_params = authority("certrot-twin server root", None);
+        let root_pem = match files::read(dir, "ca.pem")? {
+            Some(pem) => pem,
+            None => {
+                let pem = root_params.self_signed(&root_key).map_err(crypto("ca.pem"))?.pem();
+                files::write(dir, "ca.pem", 0o644, pem.as_bytes())?;
+                pem
+            }
+        };
+        let server_key = key(dir, "server.key.pem")?;
+        let server_pem = match files::read(dir, "server.cert.pem")? {
+            Some(pem) => pem,
+            None => {
+                let issuer = Issuer::new(root_params, root_key);
+                let pem = server_params()?
+                    .signed_by(&server_key, &issuer)
+                    .map_err(crypto("server.cert.pem"))?
+                    .pem();
+                files::write(dir, "server.cert.pem", 0o644, pem.as_bytes())?;
+                pem
+            }
+        };
+        let devices = Issuer::new(authority("", Some(AWS_ISSUER)), key(dir, "devices.key.pem")?);
+        Ok(Self {
+            server_chain: vec![
+                CertificateDer::from_pem_slice(server_pem.as_bytes()).map_err(crypto("server.cert.pem"))?,
+            ],
+            server_key: PrivateKeyDer::from_pem_slice(server_key.serialize_pem().as_bytes())
+                .map_err(crypto("server.key.pem"))?,
+            devices,
+            root_pem,
+        })
+    }
+
+    /// The certificate that clients trust, as PEM.
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// What the server shows.
+    pub fn server(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (self.server_chain.clone(), self.server_key.clone_key())
+    }
+
+    /// Signs a public key as AWS does: fixed subject, end in 2049 unless `life` says otherwise.
+    pub fn sign(
+        &self,
+        key: &impl PublicKeyData,
+        now: i64,
+        back: Duration,
+        life: Option<Duration>,
+    ) -> Result<Minted, CaError> {
+        let not_before = now - secs(back);
+        let not_after = life.map_or(AWS_END, |l| (now + secs(l)).max(not_before + 1));
+        let mut params = CertificateParams::default();
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, "AWS IoT Certificate");
+        params.distinguished_name = name;
+        set_validity(&mut params, not_before, not_after);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        // Two certificates for one key must differ: the id is their hash.
+        let serial: Vec<u8> = std::iter::once(1).chain((0..15).map(|_| fastrand::u8(..))).collect();
+        params.serial_number = Some(serial.into());
+        let certificate = params.signed_by(key, &self.devices).map_err(crypto("the device certificate"))?;
+        Ok(Minted { id: certificate_id(certificate.der()), pem: certificate.pem(), not_before, not_after })
+    }
+}
+
+/// AWS's name of a certificate: the lower-case hex SHA-256 of its DER.
+pub fn certificate_id(der: &[u8]) -> String {
+    hex(&Sha256::digest(der))
+}
+
+/// Bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Makes a 2048-bit RSA key as CreateKeysAndCertificate does; takes seconds in a build that is not optimised.
+///
+/// Returns the PKCS#1 PEM and the public key.
+pub fn rsa_key() -> Result<(String, SubjectPublicKeyInfo), CaError> {
+    let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(crypto("an RSA key"))?;
+    let pem = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).map_err(crypto("an RSA key"))?;
+    let public = key.to_public_key().to_public_key_der().map_err(crypto("an RSA key"))?;
+    let public = SubjectPublicKeyInfo::from_der(public.as_bytes()).map_err(crypto("an RSA key"))?;
+    Ok((pem.to_string(), public))
+}
+
+/// Checks a certificate signing request as AWS documents it and returns its public key.
+///
+/// P-521, which AWS takes, is refused here: ring cannot verify it.
+pub fn check_request(pem: &str) -> Result<SubjectPublicKeyInfo, CaError> {
+    if pem.len() > 4096 {
+        return Err(CaError::Request("more than 4096 characters"));
+    }
+    let (_, block) =
+        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|_| CaError::Request("not PEM"))?;
+    if !matches!(block.label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
+        return Err(CaError::Request("not a certificate request"));
+    }
+    let (rest, request) = X509CertificationRequest::from_der(&block.contents)
+        .map_err(|_| CaError::Request("not a PKCS#10 request"))?;
+    if !rest.is_empty() {
+        return Err(CaError::Request("trailing bytes"));
+    }
+    let signed_by = request.signature_algorithm.algorithm.to_id_string();
+    if SHA1_SIGNATURES.contains(&signed_by.as_str()) {
+        return Err(CaError::Request("signed with SHA-1"));
+    }
+    let spki = &request.certification_request_info.subject_pki;
+    match spki.parsed().map_err(|_| CaError::Request("unreadable public key"))? {
+        PublicKey::RSA(key) if key.key_size() >= 2048 => {}
+        PublicKey::RSA(_) => return Err(CaError::Request("RSA key shorter than 2048 bits")),
+        PublicKey::EC(_) => {}
+        _ => return Err(CaError::Request("neither RSA nor EC")),
+    }
+    request.verify_signature().map_err(|_| CaError::Request("its signature does not verify"))?;
+    SubjectPublicKeyInfo::from_der(spki.raw).map_err(|_| CaError::Request("unsupported curve"))
+}
+
+/// The bytes of the first certificate in a PEM.
+pub fn der_of(pem: &str) -> Result<CertificateDer<'static>, CaError> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(crypto("a certificate"))
+}
+
+/// The one OU of AWS's issuer, commas and all.
+const AWS_ISSUER: &str = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US";
+/// 2049-12-31T23:59:59Z.
+const AWS_END: i64 = 2_524_607_999;
+/// Start and end of the server's certificates: far enough for any clock a test sets.
+const SERVER_VALID: (i64, i64) = (946_684_800, 4_102_444_799);
+const SHA1_SIGNATURES: [&str; 3] = ["1.2.840.113549.1.1.5", "1.3.14.3.2.29", "1.2.840.10045.4.1"];
+
+fn authority(common_name: &str, unit: Option<&str>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut name = DistinguishedName::new();
+    match unit {
+        Some(unit) => name.push(DnType::OrganizationalUnitName, unit),
+        None => name.push(DnType::CommonName, common_name),
+    }
+    params.distinguished_name = name;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_validity(&mut params, SERVER_VALID.0, SERVER_VALID.1);
+    params
+}
+
+fn server_params() -> Result<CertificateParams, CaError> {
+    let names =
+        ["localhost", "twin-ats.iot.local", "twin-ats.iot.eu-west-1.amazonaws.com"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).map_err(crypto("server.cert.pem"))?;
+    params.subject_alt_names.push(SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()));
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, "twin-ats.iot.local");
+    params.distinguished_name = name;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, SERVER_VALID.0, SERVER_VALID.1);
+    Ok(params)
+}
+
+/// Reads an ECDSA P-256 key of the directory, or makes it.
+fn key(dir: &Path, name: &str) -> Result<KeyPair, CaError> {
+    match files::read(dir, name)? {
+        Some(pem) => KeyPair::from_pem(&pem).map_err(crypto("a key of the twin")),
+        None => {
+            let key = KeyPair::generate().map_err(crypto("a key of the twin"))?;
+            files::write(dir, name, 0o600, key.serialize_pem().as_bytes())?;
+            Ok(key)
+        }
+    }
+}
+
+fn secs(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4)
+}
+
+/// Sets the validity from seconds since the epoch; before the epoch is the epoch.
+fn set_validity(params: &mut CertificateParams, not_before: i64, not_after: i64) {
+    let since_epoch = |secs: i64| Duration::from_secs(u64::try_from(secs).unwrap_or(0));
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(not_before);
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(not_after);
+}
+
+fn crypto<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> CaError {
+    move |e| CaError::Crypto { what, source: Box::new(e) }
+}

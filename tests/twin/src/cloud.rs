@@ -1,0 +1,317 @@
+//! The cloud itself: registry, sessions, clock, faults and log, shared by the broker and the REST side.
+//!
+//! Two locks, `registry` and `sessions`; neither is held while the other is taken, and neither across an await.
+//! Every change of the registry goes through `change`, which writes it down; who loses ACTIVE loses its sessions.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use certrot_rules::documents::{
+    self, CLAIM_POLICY, CLAIM_TEMPLATE, DEVICE_POLICY, ROTATION_TEMPLATE, Values,
+};
+use tokio::sync::Notify;
+
+use crate::broker::message::Message;
+use crate::broker::sessions::{Close, Sessions};
+use crate::ca::{Ca, CaError, Minted};
+use crate::clock::Clock;
+use crate::events::{Event, Events};
+use crate::faults::{Effect, Faults};
+use crate::files::{self, FileError};
+use crate::options::Options;
+use crate::policy::Policy;
+use crate::registry::{ACCOUNT, Certificate, REGION, Registry, RegistryError, Status};
+
+/// Everything that the twin is, but for its sockets.
+pub struct Cloud {
+    /// What it was started with.
+    pub options: Options,
+    /// Its time.
+    pub clock: Clock,
+    /// Its authorities.
+    pub ca: Ca,
+    /// What is to go wrong.
+    pub faults: Faults,
+    /// What happened.
+    pub events: Events,
+    /// Thing names that the claim hook lets in; `None` lets in every well-formed one.
+    pub allow_list: Mutex<Option<Vec<String>>>,
+    /// Where clients find the broker: `localhost:PORT`.
+    pub endpoint: Mutex<String>,
+    /// When each client id last sent a CONNECT.
+    pub paces: Mutex<BTreeMap<String, Instant>>,
+    /// Policy documents that were parsed, by their text.
+    pub parsed_policies: Mutex<BTreeMap<String, Arc<Policy>>>,
+    registry: Mutex<Registry>,
+    sessions: Mutex<Sessions>,
+    connections: AtomicU64,
+    sessions_changed: Notify,
+}
+
+impl Cloud {
+    /// Opens the directory, making what is missing: authorities, claim certificate, policies.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        files::make_dir(&options.dir)?;
+        let registry = files::read_json(&options.dir, REGISTRY)?.unwrap_or_default();
+        let sessions = files::read_json(&options.dir, SESSIONS)?.unwrap_or_default();
+        let cloud = Self {
+            clock: Clock::new(options.clock_offset_ms, options.clock_rate),
+            ca: Ca::open(&options.dir)?,
+            faults: Faults::default(),
+            events: Events::default(),
+            allow_list: Mutex::new(options.allow_list.clone()),
+            endpoint: Mutex::new(String::new()),
+            paces: Mutex::default(),
+            parsed_policies: Mutex::default(),
+            registry: Mutex::new(registry),
+            sessions: Mutex::new(sessions),
+            connections: AtomicU64::new(1),
+            sessions_changed: Notify::new(),
+            options,
+        };
+        cloud.set_up()?;
+        Ok(cloud)
+    }
+
+    /// Reads the registry; tokens and certificates that have ended are gone from it.
+    pub fn registry<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {
+        let mut registry = lock(&self.registry);
+        if registry.sweep(self.clock.now_ms()) {
+            self.save(&registry);
+        }
+        read(&registry)
+    }
+
+    /// Changes the registry and writes it down; then closes the sessions of certificates that are not ACTIVE any more.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
+        let (answer, changed, deleted) = {
+            let mut registry = lock(&self.registry);
+            registry.sweep(self.clock.now_ms());
+            let before: Vec<(String, Status)> =
+                registry.certificates.values().map(|c| (c.id.clone(), c.status)).collect();
+            let answer = change(&mut registry);
+            self.save(&registry);
+            let mut changed = Vec::new();
+            let mut deleted = Vec::new();
+            for (id, old) in before {
+                match registry.certificates.get(&id) {
+                    None => deleted.push(id),
+                    Some(c) if c.status != old => changed.push((id, c.status)),
+                    Some(_) => {}
+                }
+            }
+            (answer, changed, deleted)
+        };
+        for (certificate_id, status) in changed {
+            if status != Status::Active {
+                self.close_certificate(&certificate_id);
+            }
+            self.log(Event::Status { certificate_id, status: status.as_str().to_owned() });
+        }
+        for certificate_id in deleted {
+            self.close_certificate(&certificate_id);
+            self.log(Event::Deleted { certificate_id });
+        }
+        answer
+    }
+
+    /// Works on the sessions.
+    pub fn sessions<T>(&self, work: impl FnOnce(&mut Sessions) -> T) -> T {
+        let answer = work(&mut lock(&self.sessions));
+        self.sessions_changed.notify_one();
+        answer
+    }
+
+    /// Publishes as the cloud itself: no policy is asked.
+    pub fn publish(&self, topic: &str, payload: &[u8], retain: bool) {
+        self.log(Event::Publish {
+            client: String::new(),
+            principal: String::new(),
+            topic: topic.to_owned(),
+            qos: 1,
+            retain,
+            dup: false,
+            size: payload.len(),
+        });
+        self.sessions(|s| s.route("", Message::new(topic, payload, 1, retain)));
+    }
+
+    /// Says why the broker refuses a certificate before it looks at any packet.
+    pub fn refuses_certificate(&self, id: &str) -> Option<&'static str> {
+        let now_ms = self.clock.now_ms();
+        self.registry(|r| match r.certificates.get(id) {
+            None => Some("unknown certificate"),
+            Some(c) if c.status == Status::Inactive => Some("certificate is INACTIVE"),
+            Some(c) if c.status == Status::Revoked => Some("certificate is REVOKED"),
+            Some(c) if c.status != Status::Active => Some("certificate is not ACTIVE"),
+            Some(c) if now_ms < c.active_from_ms => Some("certificate is not seen ACTIVE yet"),
+            Some(c) if self.options.refuse_expired && now_ms / 1000 > c.not_after => {
+                Some("certificate has expired")
+            }
+            Some(_) => None,
+        })
+    }
+
+    /// Mints a certificate for a key and registers it with `status`.
+    pub fn mint(&self, key: &impl rcgen::PublicKeyData, status: Status) -> Result<Minted, CaError> {
+        let now_ms = self.clock.now_ms();
+        let minted =
+            self.ca.sign(key, now_ms / 1000, self.options.backdate, self.options.certificate_life)?;
+        self.change(|r| r.certificates.insert(minted.id.clone(), registered(&minted, status, now_ms)));
+        Ok(minted)
+    }
+
+    /// Adds to the log.
+    pub fn log(&self, event: Event) {
+        self.events.push(self.clock.now_ms(), event);
+    }
+
+    /// Takes the first fault that fits, and notes that it was played.
+    pub fn fault(
+        &self,
+        on: &str,
+        client: &str,
+        certificate: &str,
+        accepts: impl Fn(&Effect) -> bool,
+    ) -> Option<Effect> {
+        let effect = self.faults.take(on, client, certificate, accepts)?;
+        self.log(Event::Fault { on: on.to_owned(), effect: format!("{effect:?}") });
+        Some(effect)
+    }
+
+    /// A number for a new connection.
+    pub fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// When a change that is made now is seen by the broker, in twin milliseconds.
+    pub fn seen_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_add(millis(self.options.propagation))
+    }
+
+    /// Waits until sessions have changed since the last call.
+    pub async fn sessions_changed(&self) {
+        self.sessions_changed.notified().await;
+    }
+
+    /// Writes the sessions and retained messages down.
+    pub fn save_sessions(&self) {
+        let saved = files::write_json(&self.options.dir, SESSIONS, &*lock(&self.sessions));
+        if let Err(error) = saved {
+            tracing::warn!(%error, "sessions not saved");
+        }
+    }
+
+    /// The documents' values for the twin's account.
+    pub fn values() -> Values {
+        Values::new(REGION, ACCOUNT)
+    }
+
+    /// The body of a template.
+    pub fn template(name: &str) -> Option<String> {
+        match name {
+            CLAIM_TEMPLATE => Some(documents::claim_template(&Self::values())),
+            ROTATION_TEMPLATE => Some(documents::rotation_template(&Self::values())),
+            _ => None,
+        }
+    }
+
+    fn close_certificate(&self, id: &str) {
+        self.sessions(|s| s.close(&Close::Certificate, |_, principal, _| principal == id));
+    }
+
+    fn save(&self, registry: &Registry) {
+        if let Err(error) = files::write_json(&self.options.dir, REGISTRY, registry) {
+            tracing::error!(%error, "registry not saved");
+        }
+    }
+
+    fn set_up(&self) -> Result<(), OpenError> {
+        let dir = &self.options.dir;
+        let values = Self::values();
+        self.change(|r| {
+            r.policies.insert(CLAIM_POLICY.to_owned(), documents::claim_policy(&values));
+            r.policies.insert(DEVICE_POLICY.to_owned(), documents::device_policy(&values));
+        });
+        if files::read(dir, CLAIM_CERTIFICATE)?.is_some() {
+            return Ok(());
+        }
+        let key = rcgen::KeyPair::generate()
+            .map_err(|e| CaError::Crypto { what: "the claim key", source: Box::new(e) })?;
+        let now_ms = self.clock.now_ms();
+        let minted = self.ca.sign(&key, now_ms / 1000, self.options.backdate, None)?;
+        files::write(dir, CLAIM_KEY, 0o600, key.serialize_pem().as_bytes())?;
+        files::write(dir, CLAIM_CERTIFICATE, 0o644, minted.pem.as_bytes())?;
+        self.change(|r| -> Result<(), RegistryError> {
+            r.certificates.insert(minted.id.clone(), registered(&minted, Status::Active, now_ms));
+            r.attach_policy(CLAIM_POLICY, &minted.id, 0)
+        })?;
+        Ok(())
+    }
+}
+
+/// The twin's directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// An authority.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The registry.
+    #[error("cannot set the registry up")]
+    Registry(#[from] RegistryError),
+    /// TLS.
+    #[error("cannot set TLS up")]
+    Tls(#[from] rustls::Error),
+    /// A port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A thread or runtime.
+    #[error("cannot start the twin's thread")]
+    Thread(#[source] std::io::Error),
+    /// The thread ended before it was ready.
+    #[error("the twin's thread ended before it was ready: {0}")]
+    Ended(PathBuf),
+}
+
+/// Locks, whatever a panicking test left behind.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A duration in whole milliseconds.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The claim certificate's file in the twin's directory.
+pub const CLAIM_CERTIFICATE: &str = "claim.cert.pem";
+/// The claim key's file in the twin's directory.
+pub const CLAIM_KEY: &str = "claim.key.pem";
+const REGISTRY: &str = "registry.json";
+const SESSIONS: &str = "sessions.json";
+
+fn registered(minted: &Minted, status: Status, now_ms: i64) -> Certificate {
+    Certificate {
+        id: minted.id.clone(),
+        pem: minted.pem.clone(),
+        status,
+        created_ms: now_ms,
+        modified_ms: now_ms,
+        not_before: minted.not_before,
+        not_after: minted.not_after,
+        policies: Default::default(),
+        things: Default::default(),
+        active_from_ms: now_ms,
+    }
+}

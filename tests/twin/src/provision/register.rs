@@ -1,0 +1,231 @@
+//! RegisterThing: token, hook, template, and the registry in one change.
+
+use std::collections::BTreeMap;
+
+use certrot_rules::documents::{CERTIFICATE_PARAMETER, CLAIM_TEMPLATE, ROTATION_TEMPLATE};
+use certrot_rules::hook::{self, Facts, Listing};
+use certrot_rules::serial::Serial;
+use serde_json::Value;
+
+use super::codec::Request;
+use super::{Answer, Asker, Rejection};
+use crate::cloud::{Cloud, lock};
+use crate::events::Event;
+use crate::policy::Arns;
+use crate::registry::{ACCOUNT, REGION, Registry, RegistryError, Status};
+use crate::retire::{described, described_thing, timestamp};
+use crate::template::{Override, Plan, PolicyPlan, Template, ThingPlan};
+
+/// Registers the certificate of a token; `later_ms` delays what the broker sees of it.
+pub fn register(
+    cloud: &Cloud,
+    asker: &Asker,
+    template: &str,
+    request: &Request,
+    later_ms: i64,
+) -> Result<Answer, Rejection> {
+    let unknown =
+        || Rejection::new(404, "ResourceNotFoundException", format!("template {template} not found"));
+    let body = Cloud::template(template).ok_or_else(unknown)?;
+    let certificate_id = owned(cloud, asker, request)?;
+    let mut parameters = request.parameters.clone();
+    parameters.insert(CERTIFICATE_PARAMETER.to_owned(), certificate_id.clone());
+    let answer = ask_hook(cloud, asker, template, &certificate_id, &parameters)?;
+    parameters.extend(answer.parameter_overrides);
+    let plan = Template::parse(&body)
+        .and_then(|t| t.execute(&parameters, &certificate_id))
+        .map_err(|e| Rejection::new(400, "InvalidParameterValue", e.to_string()))?;
+    let now_ms = cloud.clock.now_ms();
+    let seen_ms = cloud.seen_ms().saturating_add(later_ms);
+    let token = request.token.as_deref().unwrap_or_default();
+    // All or nothing: a plan that fails half-way leaves no trace.
+    let applied = cloud.change(|r| {
+        let mut next = r.clone();
+        apply(&mut next, &plan, token, now_ms, seen_ms)?;
+        *r = next;
+        Ok(())
+    });
+    applied.map_err(rejection)?;
+    let thing = plan.thing.as_ref().map(|t| t.name.clone());
+    cloud.log(Event::Registered {
+        thing: thing.clone().unwrap_or_default(),
+        certificate_id,
+        template: template.to_owned(),
+        by: asker.principal.clone(),
+    });
+    let configuration: serde_json::Map<String, Value> =
+        plan.device_configuration.into_iter().map(|(k, v)| (k, v.into())).collect();
+    let mut map = Answer::new();
+    map.insert("deviceConfiguration".into(), configuration.into());
+    if let Some(thing) = thing {
+        map.insert("thingName".into(), thing.into());
+    }
+    Ok(map)
+}
+
+/// The certificate that the token speaks for.
+fn owned(cloud: &Cloud, asker: &Asker, request: &Request) -> Result<String, Rejection> {
+    let invalid =
+        || Rejection::new(400, "InvalidCertificateOwnershipToken", "the ownership token is not valid");
+    let token = request.token.as_deref().ok_or_else(invalid)?;
+    let found = cloud.registry(|r| r.tokens.get(token).cloned()).ok_or_else(invalid)?;
+    if cloud.options.bind_tokens && found.connection != asker.connection {
+        return Err(invalid());
+    }
+    Ok(found.certificate_id)
+}
+
+/// Asks the hook of `certrot-rules`; any denial is `ACCESS_DENIED`, as on AWS.
+fn ask_hook(
+    cloud: &Cloud,
+    asker: &Asker,
+    template: &str,
+    certificate_id: &str,
+    parameters: &BTreeMap<String, String>,
+) -> Result<hook::Answer, Rejection> {
+    let event = hook::Event {
+        claim_certificate_id: Some(asker.principal.clone()),
+        certificate_id: certificate_id.to_owned(),
+        certificate_pem: cloud.registry(|r| r.certificate(certificate_id).ok().map(|c| c.pem.clone())),
+        template_arn: Some(Arns::new(REGION, ACCOUNT).template(template)),
+        client_id: Some(asker.client.clone()),
+        parameters: parameters.clone(),
+    };
+    let answer = match template {
+        CLAIM_TEMPLATE => claim(cloud, &event),
+        ROTATION_TEMPLATE => hook::rotate(&event),
+        _ => return Err(denied()),
+    };
+    match answer {
+        Ok(answer) if answer.allow_provisioning => Ok(answer),
+        Ok(_) => Err(denied()),
+        Err(denial) => {
+            tracing::info!(%denial, template, "hook denies");
+            Err(denied())
+        }
+    }
+}
+
+/// The claim hook (rule 23) with the facts of this registry.
+fn claim(cloud: &Cloud, event: &hook::Event) -> Result<hook::Answer, hook::Denial> {
+    let subject = hook::subject(event)?;
+    let now = timestamp(cloud.clock.now_ms());
+    let facts = Facts { listing: listing(cloud, &subject), ..facts(cloud, subject.as_str()) };
+    let grant = hook::decide(event, &subject, &facts, now)?;
+    if let Some(write) = grant.write {
+        let attributes = BTreeMap::from([(write.attribute.to_owned(), write.value)]);
+        let written =
+            cloud.change(|r| r.update_thing(subject.as_str(), &attributes, true, write.expected_version));
+        // If the word cannot be used up, it is not used.
+        if let Err(error) = written {
+            tracing::warn!(%error, "reclaim not written");
+            return Ok(hook::Answer::deny());
+        }
+    }
+    Ok(grant.answer)
+}
+
+fn facts(cloud: &Cloud, thing: &str) -> Facts {
+    cloud.registry(|r| Facts {
+        listing: Listing::NoList,
+        thing: r.things.get(thing).map(described_thing),
+        held: r.principals(thing).into_iter().map(described).collect(),
+    })
+}
+
+fn listing(cloud: &Cloud, serial: &Serial) -> Listing {
+    match lock(&cloud.allow_list).as_ref() {
+        None => Listing::NoList,
+        Some(list) if list.iter().any(|s| s == serial.as_str()) => Listing::Listed,
+        Some(_) => Listing::NotListed,
+    }
+}
+
+/// Carries the plan out: certificate, policy, thing; the token is used up by success alone.
+fn apply(r: &mut Registry, plan: &Plan, token: &str, now_ms: i64, seen_ms: i64) -> Result<(), RegistryError> {
+    let gone = || RegistryError::NotFound("The ownership token".into());
+    if r.tokens.get(token).is_none_or(|t| t.certificate_id != plan.certificate.id) {
+        return Err(gone());
+    }
+    let id = plan.certificate.id.as_str();
+    let mut policies = Vec::new();
+    for policy in &plan.policies {
+        match policy {
+            PolicyPlan::Named(name) if r.policies.contains_key(name) => policies.push(name.clone()),
+            PolicyPlan::Named(name) => return Err(RegistryError::NotFound(format!("Policy {name}"))),
+            PolicyPlan::Document(document) => {
+                let name = crate::ca::certificate_id(document.as_bytes());
+                r.policies.insert(name.clone(), document.clone());
+                policies.push(name);
+            }
+        }
+    }
+    if let Some(thing) = &plan.thing {
+        make_thing(r, thing)?;
+    }
+    let status = Status::parse(&plan.certificate.status).unwrap_or(Status::Active);
+    let pending = r.certificate(id)?.status == Status::PendingActivation;
+    match plan.certificate.on_status {
+        _ if pending => r.set_status(id, status, now_ms)?,
+        Override::Replace => r.set_status(id, status, now_ms)?,
+        Override::DoNothing | Override::Merge => false,
+        Override::Fail => return Err(RegistryError::Exists(format!("The certificate {id}"))),
+    };
+    r.certificate_mut(id)?.active_from_ms = seen_ms;
+    for policy in policies {
+        r.attach_policy(&policy, id, seen_ms)?;
+    }
+    if let Some(thing) = &plan.thing {
+        r.attach_thing(&thing.name, id, seen_ms)?;
+    }
+    r.tokens.remove(token);
+    Ok(())
+}
+
+fn make_thing(r: &mut Registry, plan: &ThingPlan) -> Result<(), RegistryError> {
+    let exists = r.things.contains_key(&plan.name);
+    if !exists {
+        r.create_thing(&plan.name, plan.attributes.clone())?;
+    } else if !plan.attributes.is_empty() {
+        match plan.on_attributes {
+            Override::DoNothing => {}
+            Override::Replace => r.set_attributes(&plan.name, &plan.attributes, false)?,
+            Override::Merge => r.set_attributes(&plan.name, &plan.attributes, true)?,
+            Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+        }
+    }
+    let Some(thing) = r.things.get_mut(&plan.name) else { return Ok(()) };
+    let different_type = plan.thing_type.is_some() && thing.type_name != plan.thing_type;
+    match plan.on_thing_type {
+        _ if !different_type => {}
+        _ if !exists => thing.type_name.clone_from(&plan.thing_type),
+        Override::Replace => thing.type_name.clone_from(&plan.thing_type),
+        Override::DoNothing | Override::Merge => {}
+        Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+    }
+    let groups = plan.groups.iter().cloned();
+    match plan.on_groups {
+        _ if plan.groups.is_empty() => {}
+        _ if !exists => thing.groups = groups.collect(),
+        Override::Replace => thing.groups = groups.collect(),
+        Override::Merge => thing.groups.extend(groups),
+        Override::DoNothing => {}
+        Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+    }
+    Ok(())
+}
+
+fn denied() -> Rejection {
+    Rejection::new(403, "ACCESS_DENIED", "Access denied")
+}
+
+fn rejection(error: RegistryError) -> Rejection {
+    match error {
+        RegistryError::NotFound(_) => Rejection::new(404, "ResourceNotFoundException", error.to_string()),
+        RegistryError::Exists(_)
+        | RegistryError::Conflict(_)
+        | RegistryError::State(_)
+        | RegistryError::Version(_) => Rejection::new(409, "ResourceConflict", error.to_string()),
+        RegistryError::Invalid(_) => Rejection::new(400, "InvalidParameterValue", error.to_string()),
+    }
+}
