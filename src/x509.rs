@@ -235,3 +235,78 @@ fn known(spki: &SubjectPublicKeyInfo<'_>) -> Result<PublicKey, Error> {
     };
     Ok(PublicKey { key_type, spki: spki.raw.to_vec(), bits: spki.subject_public_key.data.to_vec() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        (rcgen::CertificateParams::default().self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn the_id_is_the_sha_256_of_the_der_in_lower_case() {
+        let (certificate, _) = made();
+        let der = certificates(certificate.as_bytes()).unwrap().remove(0);
+        let leaf = leaf(certificate.as_bytes()).unwrap();
+        assert_eq!(leaf.id, sha256(&der));
+        assert_eq!(unhex(&leaf.id_hex()), Some(leaf.id));
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex(&sha256(b"abc")), abc);
+        assert_eq!(unhex(&abc.to_uppercase()), Some(sha256(b"abc")));
+    }
+
+    #[test]
+    fn what_is_not_64_hexadecimal_digits_is_no_id() {
+        let good = "0f".repeat(32);
+        assert!(unhex(&good).is_some());
+        for bad in
+            ["", &good[1..], &format!("{good}0"), &good.replacen('f', "g", 1), &good.replacen("0f", "é", 1)]
+        {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_certificate_of_a_text_counts_and_all_are_read() {
+        let ((a, key), (b, _)) = (made(), made());
+        let text = format!("words before\n{key}{a}between\n{b}");
+        assert_eq!(certificates(text.as_bytes()).unwrap().len(), 2);
+        assert_eq!(leaf(text.as_bytes()), leaf(a.as_bytes()));
+        assert!(pair(text.as_bytes(), key.as_bytes()).is_ok());
+        assert_eq!(pair(b.as_bytes(), key.as_bytes()), Err(Error::Mismatch));
+    }
+
+    #[test]
+    fn texts_without_the_section_and_damaged_ones_are_told_apart() {
+        let (certificate, key) = made();
+        assert_eq!(leaf(key.as_bytes()), Err(Error::Absent("certificate")));
+        assert_eq!(private_key(certificate.as_bytes()).err(), Some(Error::Absent("private key")));
+        assert_eq!(leaf(&certificate.as_bytes()[..certificate.len() / 2]), Err(Error::Pem));
+        assert_eq!(public_key(&key.as_bytes()[..key.len() / 2]), Err(Error::Pem));
+        assert_eq!(leaf(b"\xff\x00"), Err(Error::Absent("certificate")));
+    }
+
+    #[test]
+    fn a_damaged_or_padded_der_is_no_certificate() {
+        let (certificate, _) = made();
+        let der = certificates(certificate.as_bytes()).unwrap().remove(0);
+        assert!(leaf_of(&der).is_ok());
+        for length in 0..der.len() {
+            assert_eq!(leaf_of(&der[..length]), Err(Error::Certificate), "{length}");
+        }
+        let padded = [&der[..], b"\0"].concat();
+        assert_eq!(leaf_of(&padded), Err(Error::Certificate));
+    }
+
+    #[test]
+    fn no_error_shows_bytes_of_a_key() {
+        let (_, key) = made();
+        let body = key.lines().nth(1).unwrap();
+        let damaged = key.replacen("MIG", "!!!", 1);
+        let error = public_key(damaged.as_bytes()).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(&body[8..20]));
+    }
+}

@@ -6,7 +6,7 @@
 use super::error::StoreError;
 use super::inspect::{Named, aside, named, numbers};
 use super::ledger::{Device, HISTORY_LENGTH, HistoryEntry, Retire};
-use super::state::{NewGeneration, State, encode};
+use super::state::{NewGeneration, Requests, State, encode};
 use super::sys::{Dir, Kind, TEMPORARY};
 use super::{
     CERTIFICATE, CURRENT, DEVICE, GENERATIONS, HISTORY, KEY, RETIRE, Result, STATE, Store, TRASH, name_of,
@@ -38,8 +38,7 @@ impl Store {
             token: Some(new.token),
             token_ends: Some(new.token_ends),
             issued_at: new.issued_at,
-            sent: 0,
-            rejected: 0,
+            requests: Requests::Never,
         };
         let temporary = format!("{TEMPORARY}{}", name_of(number));
         generations.discard(&temporary)?;
@@ -63,10 +62,8 @@ impl Store {
     /// Makes one of the core's records durable.
     pub fn record(&self, record: Record) -> Result<()> {
         match record {
-            Record::Registering(n) => self.change_state(n, |s| s.sent = s.sent.saturating_add(1)),
-            Record::Rejected(n) => {
-                self.change_state(n, |s| s.rejected = s.sent.min(s.rejected.saturating_add(1)))
-            }
+            Record::Registering(n) => self.change_state(n, |s| s.requests = s.requests.sending()),
+            Record::Rejected(n) => self.change_state(n, |s| s.requests = s.requests.rejected()),
             Record::Registered(n) => self.reach(n, Stage::Registered),
             Record::Proved(n) => self.reach(n, Stage::Proved),
             Record::Marked(n, mark) => self.change_retire(|r, _| r.set_mark(n, mark)),
@@ -194,8 +191,7 @@ impl Store {
             token: None,
             token_ends: None,
             issued_at: leaf.not_before,
-            sent: 1,
-            rejected: 0,
+            requests: Requests::Lost,
         })
     }
 

@@ -80,8 +80,9 @@ impl Store {
     ) -> Result<T> {
         let book = match self.root.read(name, LIMIT)? {
             Content::Missing => return Ok(T::default()),
-            Content::Bytes(bytes) => parse(&bytes),
-            Content::NotAFile | Content::TooLong | Content::Unreadable(_) => None,
+            // An array would pass for a struct whose fields all have defaults.
+            Content::Bytes(bytes) if bytes.trim_ascii_start().first() == Some(&b'{') => parse(&bytes),
+            Content::Bytes(_) | Content::NotAFile | Content::TooLong | Content::Unreadable(_) => None,
         };
         if let Some(book) = book {
             return Ok(book);

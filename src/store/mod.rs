@@ -38,7 +38,7 @@ pub use error::StoreError;
 pub use finding::{Astray, Finding};
 pub use ledger::{Device, HISTORY_LENGTH, HistoryEntry};
 pub use machine::Machine;
-pub use state::{NewGeneration, Pair, State, Token};
+pub use state::{NewGeneration, Pair, Requests, State, Token};
 
 use sys::{Content, Dir};
 

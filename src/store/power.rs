@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 thread_local! {
     static LEFT: Cell<Option<(u32, Errno)>> = const { Cell::new(None) };
+    static FAILED: Cell<bool> = const { Cell::new(false) };
     static UNREADABLE: RefCell<Option<String>> = const { RefCell::new(None) };
     static TRACE: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -18,9 +19,10 @@ pub(super) fn cut_after(steps: u32, errno: Errno) {
     LEFT.set(Some((steps, errno)));
 }
 
-/// Gives the power back; says whether it was cut.
+/// Gives the power back; says whether a step failed for want of it.
 pub(super) fn restore() -> bool {
-    LEFT.take().is_some_and(|(left, _)| left == 0)
+    LEFT.set(None);
+    FAILED.replace(false)
 }
 
 /// Lets every read of a file of this name fail with EIO.
@@ -35,7 +37,10 @@ pub(super) fn trace() -> Vec<String> {
 
 pub(super) fn step(what: &'static str, name: impl AsRef<OsStr>) -> nix::Result<()> {
     match LEFT.get() {
-        Some((0, errno)) => return Err(errno),
+        Some((0, errno)) => {
+            FAILED.set(true);
+            return Err(errno);
+        }
         Some((left, errno)) => LEFT.set(Some((left - 1, errno))),
         None => {}
     }

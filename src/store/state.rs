@@ -85,22 +85,18 @@ pub struct State {
     pub token_ends: Option<Wall>,
     /// When it was issued.
     pub issued_at: Wall,
-    /// How many RegisterThing were sent for it.
-    pub sent: u32,
-    /// How many of them were answered `rejected`.
-    pub rejected: u32,
+    /// Its RegisterThing requests.
+    pub requests: Requests,
 }
 
 impl State {
-    /// What is known of its RegisterThing requests (rule 1). One that was sent and is not answered counts as alive
-    /// for ever: the counts never meet again.
+    /// What is known of its RegisterThing requests (rule 1).
     pub fn asked(&self) -> Asked {
-        if self.stage != Stage::Issued || self.sent > self.rejected {
-            Asked::Unanswered
-        } else if self.sent == 0 {
-            Asked::Never
-        } else {
-            Asked::Rejected
+        match (self.stage, self.requests) {
+            (Stage::Issued, Requests::Never) => Asked::Never,
+            (Stage::Issued, Requests::Rejected) => Asked::Rejected,
+            (Stage::Issued, Requests::Outstanding | Requests::Lost) => Asked::Unanswered,
+            (Stage::Registered | Stage::Proved, _) => Asked::Unanswered,
         }
     }
 
@@ -117,8 +113,7 @@ impl State {
             token: wire.token.map(|t| Token(t.0)),
             token_ends: wire.token_ends,
             issued_at: wire.issued_at,
-            sent: wire.sent,
-            rejected: wire.rejected,
+            requests: wire.requests,
         })
     }
 
@@ -134,10 +129,42 @@ impl State {
             token: self.token.clone().map(|t| Secret(t.0)),
             token_ends: self.token_ends,
             issued_at: self.issued_at,
-            sent: self.sent,
-            rejected: self.rejected,
+            requests: self.requests,
         };
         encode(&wire)
+    }
+}
+
+/// The RegisterThing requests of a generation. Each step is safe to repeat: a repeat never makes it look deader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Requests {
+    /// None was sent.
+    Never,
+    /// One was sent and is not answered yet; all before it were answered `rejected`.
+    Outstanding,
+    /// All that were sent were answered `rejected`.
+    Rejected,
+    /// Another was sent while one had no answer: that one may have landed, for ever.
+    Lost,
+}
+
+impl Requests {
+    /// One more is about to be sent.
+    pub(super) fn sending(self) -> Requests {
+        match self {
+            Requests::Never | Requests::Rejected => Requests::Outstanding,
+            Requests::Outstanding | Requests::Lost => Requests::Lost,
+        }
+    }
+
+    /// One was answered `rejected`.
+    pub(super) fn rejected(self) -> Requests {
+        match self {
+            Requests::Outstanding | Requests::Rejected => Requests::Rejected,
+            Requests::Never => Requests::Never,
+            Requests::Lost => Requests::Lost,
+        }
     }
 }
 
@@ -166,10 +193,7 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token_ends: Option<Wall>,
     issued_at: Wall,
-    #[serde(default)]
-    sent: u32,
-    #[serde(default)]
-    rejected: u32,
+    requests: Requests,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]

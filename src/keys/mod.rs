@@ -4,6 +4,11 @@
 //! TPM can stand behind it later. Private bytes leave only as [`SoftKey::pem`], for the store, and are wiped when
 //! dropped. It reads no file and no clock; it knows nothing of the store.
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, PublicKeyData, SignatureAlgorithm};
