@@ -156,7 +156,9 @@ mod tests {
         let (second, _) = old.put("b", &body()).unwrap();
         let (third, mut third_done) = old.put("c", &body()).unwrap();
         let acknowledged = second.id;
-        [first, second, third].map(Place::keep);
+        for place in [first, second, third] {
+            place.keep();
+        }
         old.acknowledged(acknowledged);
         let carried = old.take();
         assert_eq!(carried.letters.iter().map(|l| l.topic.as_str()).collect::<Vec<_>>(), ["a", "c"]);

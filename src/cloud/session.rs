@@ -461,6 +461,7 @@ async fn run(mut eventloop: EventLoop, shared: Arc<Shared>, mut delivery: Delive
 
 impl Shared {
     async fn handle(&self, event: Event, delivery: &mut Delivery) {
+        delivery.mark_gap();
         let Event::Incoming(Packet::Publish(publish)) = event else { return };
         // MQTT wants UTF-8 topics and the library has checked it.
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
@@ -480,16 +481,16 @@ struct Delivery {
 
 impl Delivery {
     async fn message(&mut self, event: SessionEvent) {
-        if self.lost > 0 {
-            // Nobody took anything for a while: no waiting again until there is room for the gap's mark.
-            if self.events.try_send(SessionEvent::Gap { lost: self.lost }).is_err() {
-                self.lost += 1;
-                return;
-            }
-            self.lost = 0;
-        }
-        if self.events.send_timeout(event, PATIENCE).await.is_err() {
+        // While a gap is not even marked, nobody takes anything: no more waiting.
+        if self.lost > 0 || self.events.send_timeout(event, PATIENCE).await.is_err() {
             self.lost += 1;
+        }
+    }
+
+    /// Marks a gap as soon as there is room, at the latest with the next keep-alive.
+    fn mark_gap(&mut self) {
+        if self.lost > 0 && self.events.try_send(SessionEvent::Gap { lost: self.lost }).is_ok() {
+            self.lost = 0;
         }
     }
 

@@ -111,12 +111,6 @@ impl ClientIdentity {
         Ok(Self { config: Arc::new(config), verifier })
     }
 
-    /// The configuration itself, for tests.
-    #[cfg(test)]
-    pub(super) fn config(&self) -> &ClientConfig {
-        &self.config
-    }
-
     /// The configuration for one dial to `port`, and the flag that says whether the server was verified in it.
     pub(super) fn for_one_dial(&self, port: u16) -> (Arc<ClientConfig>, Arc<AtomicBool>) {
         let verified = Arc::new(AtomicBool::new(false));
@@ -217,5 +211,67 @@ impl ServerCertVerifier for Observed {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn pair() -> (String, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    fn clock() -> Clock {
+        Arc::new(|| 0)
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let ((pem, chain, _), (_, _, other)) = (pair(), pair());
+        assert!(matches!(
+            ClientIdentity::new(pem.as_bytes(), chain, &other, clock()),
+            Err(TlsError::Client(_))
+        ));
+    }
+
+    #[test]
+    fn a_root_file_without_a_certificate_is_refused_and_the_systems_roots_do_not_help() {
+        let (_, chain, key) = pair();
+        assert!(matches!(ClientIdentity::new(b"", chain.clone(), &key, clock()), Err(TlsError::NoRoot)));
+        let key_only = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(ClientIdentity::new(key_only, chain, &key, clock()), Err(TlsError::NoRoot)));
+    }
+
+    #[test]
+    fn a_pair_without_a_certificate_is_refused() {
+        let (pem, _, key) = pair();
+        assert!(matches!(
+            ClientIdentity::new(pem.as_bytes(), Vec::new(), &key, clock()),
+            Err(TlsError::EmptyChain)
+        ));
+    }
+
+    #[test]
+    fn port_443_asks_for_mqtt_by_alpn_and_8883_does_not() {
+        let (pem, chain, key) = pair();
+        let identity = ClientIdentity::new(pem.as_bytes(), chain, &key, clock()).unwrap();
+        assert_eq!(identity.for_one_dial(443).0.alpn_protocols, [b"x-amzn-mqtt-ca".to_vec()]);
+        assert!(identity.for_one_dial(8883).0.alpn_protocols.is_empty());
+        assert!(identity.for_one_dial(8883).0.enable_sni);
+    }
+
+    #[test]
+    fn the_flag_of_one_dial_is_not_the_flag_of_another() {
+        let (pem, chain, key) = pair();
+        let identity = ClientIdentity::new(pem.as_bytes(), chain, &key, clock()).unwrap();
+        let (_, first) = identity.for_one_dial(8883);
+        first.store(true, Ordering::Release);
+        assert!(!identity.for_one_dial(8883).1.load(Ordering::Acquire));
     }
 }

@@ -1,0 +1,269 @@
+//! Against a real mosquitto over mutual TLS.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use certrotd::cloud::{
+    Cause, ClientIdentity, Operation, Options, ProofFailure, PublishError, RequestError, Session,
+    SessionEvent, Target, connect, payload, probe_tls, prove,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use crate::broker::{Mosquitto, Tls};
+use crate::pki::{Authority, identity, identity_at};
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn options(port: u16, identity: ClientIdentity, client_id: &str) -> Options {
+    Options {
+        target: Target::new("localhost", port),
+        identity,
+        client_id: client_id.to_owned(),
+        clean_session: false,
+        keep_alive: Duration::from_secs(30),
+        connect_timeout: LONG,
+    }
+}
+
+async fn join(options: &Options) -> (Session, mpsc::Receiver<SessionEvent>) {
+    let (events, receiver) = mpsc::channel(256);
+    let (session, _) = connect(options, events).await.unwrap();
+    (session, receiver)
+}
+
+/// Answers every CSR with `rejected`, as the cloud does to one that is none.
+async fn cloud(broker: &Mosquitto, authority: &Authority) -> tokio::task::JoinHandle<()> {
+    let (session, mut events) =
+        join(&options(broker.port, identity(authority, &authority.device("cloud")), "cloud")).await;
+    let operation = Operation::create_from_csr();
+    session.subscribe(&[operation.request().to_owned()], LONG).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(SessionEvent::Message { .. }) = events.recv().await {
+            let refusal = br#"{"statusCode":400,"errorCode":"InvalidCsr","errorMessage":""}"#.to_vec();
+            session.publish(operation.rejected(), refusal.into(), LONG).await.unwrap();
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_session_is_proved_and_carries_messages_over_tls_1_2_and_1_3() {
+    for (tls, name) in [(Tls::V12, "TLS 1.2"), (Tls::V13, "TLS 1.3")] {
+        let authority = Authority::new("ca");
+        let broker = Mosquitto::start(&authority, tls);
+        let cloud = cloud(&broker, &authority).await;
+        let options = options(broker.port, identity(&authority, &authority.device("device")), "dev");
+        assert_eq!(probe_tls(&options.target, &options.identity, LONG).await.unwrap().tls, name);
+        let (session, mut events) = join(&options).await;
+        let answers = Operation::create_from_csr().answers();
+        prove(&session, &["device/dev/#".to_owned()], &answers, LONG).await.unwrap();
+        session.publish("device/dev/hello", b"world".to_vec().into(), LONG).await.unwrap();
+        match events.recv().await {
+            Some(SessionEvent::Message { topic, payload, .. }) => {
+                assert_eq!((topic.as_str(), payload.as_slice()), ("device/dev/hello", b"world".as_slice()));
+            }
+            other => panic!("{other:?}"),
+        }
+        // The largest that AWS takes, both ways.
+        session.publish("device/dev/big", vec![1; 128 * 1024].into(), LONG).await.unwrap();
+        assert!(
+            matches!(events.recv().await, Some(SessionEvent::Message { payload, .. }) if payload.len() == 131_072)
+        );
+        session.disconnect(LONG).await;
+        assert_eq!(events.recv().await, Some(SessionEvent::Closed(Cause::Ended)));
+        cloud.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_may_not_ask_fails_the_proof_though_it_connects_and_subscribes_rule_7() {
+    let authority = Authority::new("ca");
+    let broker = Mosquitto::start(&authority, Tls::V13);
+    let cloud = cloud(&broker, &authority).await;
+    let (session, _events) =
+        join(&options(broker.port, identity(&authority, &authority.device("nobody")), "nobody")).await;
+    let answers = Operation::create_from_csr().answers();
+    let result = prove(&session, &["device/nobody/#".to_owned()], &answers, Duration::from_millis(500)).await;
+    assert!(matches!(result, Err(ProofFailure::Ask(RequestError::NoAnswer { .. }))), "{result:?}");
+    cloud.abort();
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_another_authority_is_an_alert_after_the_server_was_verified_rule_19() {
+    for tls in [Tls::V12, Tls::V13] {
+        let (authority, stranger) = (Authority::new("ca"), Authority::new("stranger"));
+        let broker = Mosquitto::start(&authority, tls);
+        let options = options(broker.port, identity(&authority, &stranger.device("device")), "dev");
+        let failure = connect(&options, mpsc::channel(1).0).await.err().unwrap();
+        assert!(matches!(failure.cause, Cause::TlsAlert { .. }), "{tls:?}: {failure:?}");
+        assert!(failure.is_refusal() && !failure.old_session_may_be_gone(), "{tls:?}: {failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_name_or_time_is_untrusted_and_never_a_refusal() {
+    let (authority, stranger) = (Authority::new("ca"), Authority::new("stranger"));
+    let broker = Mosquitto::start(&authority, Tls::V13);
+    let device = authority.device("device");
+    let attempt = async |options: &Options| {
+        let failure = connect(options, mpsc::channel(1).0).await.err().unwrap();
+        assert!(matches!(failure.cause, Cause::UntrustedServer { .. }), "{failure:?}");
+        assert!(!failure.server_verified && !failure.connect_sent && !failure.is_refusal());
+        failure.cause.to_string()
+    };
+    let wrong_ca = attempt(&options(broker.port, identity(&stranger, &device), "dev")).await;
+    assert!(wrong_ca.contains("root CA"), "{wrong_ca}");
+
+    let mut elsewhere = options(broker.port, identity(&authority, &device), "dev");
+    elsewhere.target =
+        Target { host: "other.example".into(), port: broker.port, dial: Some("localhost".into()) };
+    let wrong_name = attempt(&elsewhere).await;
+    assert!(wrong_name.contains("another name"), "{wrong_name}");
+
+    let early = attempt(&options(broker.port, identity_at(&authority, &device, Arc::new(|| 0)), "dev")).await;
+    assert!(early.is_empty() || early.contains("clock"), "{early}");
+}
+
+/// rcgen's certificates begin in 1975, so a clock at 1970 is before them; a floor above goes on.
+#[tokio::test]
+async fn a_clock_at_1970_goes_on_with_a_floor_and_follows_it_without_a_new_identity_rule_26() {
+    let authority = Authority::new("ca");
+    let broker = Mosquitto::start(&authority, Tls::V13);
+    let now = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&now);
+    let identity =
+        identity_at(&authority, &authority.device("device"), Arc::new(move || clock.load(Ordering::SeqCst)));
+    let options = options(broker.port, identity, "dev");
+    let failure = connect(&options, mpsc::channel(1).0).await.err().unwrap();
+    assert!(failure.cause.to_string().contains("not valid yet by our clock"), "{failure}");
+    now.store(1_780_000_000, Ordering::SeqCst);
+    join(&options).await;
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_and_a_name_that_nobody_has_are_told_apart() {
+    let authority = Authority::new("ca");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut options = options(port, identity(&authority, &authority.device("device")), "dev");
+    let failure = connect(&options, mpsc::channel(1).0).await.err().unwrap();
+    assert!(matches!(failure.cause, Cause::Refused { .. }), "{failure:?}");
+    assert!(!failure.connect_sent && !failure.is_refusal());
+    options.target.host = "no such host".into();
+    let failure = connect(&options, mpsc::channel(1).0).await.err().unwrap();
+    assert!(matches!(failure.cause, Cause::Dns { .. }), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_dies_ends_the_session_and_leaves_the_request_in_doubt() {
+    let authority = Authority::new("ca");
+    let mut broker = Mosquitto::start(&authority, Tls::V13);
+    let (session, mut events) =
+        join(&options(broker.port, identity(&authority, &authority.device("device")), "dev")).await;
+    let operation = Operation::register("certrot-claim").unwrap();
+    session.subscribe(&operation.answers(), LONG).await.unwrap();
+    let death = async {
+        sleep(Duration::from_millis(100)).await;
+        broker.kill();
+    };
+    let (answer, ()) = tokio::join!(session.request(&operation, b"{}".to_vec().into(), LONG), death);
+    assert!(matches!(answer, Err(RequestError::Closed { sent: true, .. })), "{answer:?}");
+    assert_eq!(events.recv().await, Some(SessionEvent::Closed(Cause::Closed)));
+    assert!(matches!(
+        session.try_publish_nowait("device/dev/x", payload::create_keys().to_vec().into()),
+        Err(PublishError::Closed { .. })
+    ));
+}
+
+/// Rules 8 and 9: the successor takes the client id over while 100 messages a second flow each way.
+#[tokio::test]
+async fn ten_take_overs_under_traffic_lose_nothing_either_way() {
+    const EACH: u64 = 300;
+    let authority = Authority::new("ca");
+    let broker = Mosquitto::start(&authority, Tls::V13);
+    let pairs =
+        [authority.device("device"), authority.device("device")].map(|pair| identity(&authority, &pair));
+    let (far, far_events) =
+        join(&options(broker.port, identity(&authority, &authority.device("cloud")), "cloud")).await;
+    far.subscribe(&["device/dev/up".to_owned()], LONG).await.unwrap();
+    let far = Arc::new(far);
+
+    let (far_received, received): (Numbers, Numbers) = Default::default();
+    listen(far_events, &far_received);
+
+    let (first, events) = join(&options(broker.port, pairs[0].clone(), "dev")).await;
+    first.subscribe(&["device/dev/down".to_owned()], LONG).await.unwrap();
+    listen(events, &received);
+    let (current, watch) = watch::channel(Arc::new(first));
+
+    let up = tokio::spawn(flow(EACH, watch.clone(), "device/dev/up"));
+    let down = tokio::spawn(flow(EACH, watch::channel(Arc::clone(&far)).1, "device/dev/down"));
+    for turn in 1..=10 {
+        sleep(Duration::from_millis(250)).await;
+        let (events, receiver) = mpsc::channel(256);
+        let (next, connack) =
+            connect(&options(broker.port, pairs[turn % 2].clone(), "dev"), events).await.unwrap();
+        assert!(connack.session_present);
+        listen(receiver, &received);
+        let next = Arc::new(next);
+        let old = current.send_replace(Arc::clone(&next));
+        next.resend(old.take_unacknowledged()).await;
+        timeout(LONG, old.closed()).await.expect("the broker ends the old session");
+    }
+    up.await.unwrap();
+    down.await.unwrap();
+
+    let end = Instant::now() + LONG;
+    let counts = || (far_received.lock().unwrap().len() as u64, received.lock().unwrap().len() as u64);
+    while counts() != (EACH, EACH) {
+        assert!(Instant::now() < end, "of {EACH} each way arrived (up, down): {:?}", counts());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+type Numbers = Arc<Mutex<BTreeSet<u64>>>;
+
+/// Collects the numbers that arrive on one session.
+fn listen(mut events: mpsc::Receiver<SessionEvent>, numbers: &Numbers) {
+    let numbers = Arc::clone(numbers);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            match event {
+                SessionEvent::Message { payload, .. } => {
+                    drop(numbers.lock().unwrap().insert(number(&payload)))
+                }
+                SessionEvent::Gap { lost } => panic!("{lost} lost"),
+                SessionEvent::Closed(_) => {}
+            }
+        }
+    });
+}
+
+/// Publishes `count` numbered messages, 100 a second, each on the session that is current, until it is acknowledged.
+async fn flow(count: u64, sessions: watch::Receiver<Arc<Session>>, topic: &'static str) {
+    let mut pace = interval(Duration::from_millis(10));
+    let mut sent = Vec::new();
+    for i in 0..count {
+        pace.tick().await;
+        let sessions = sessions.clone();
+        sent.push(tokio::spawn(async move {
+            loop {
+                let session = Arc::clone(&sessions.borrow());
+                match session.publish(topic, i.to_string().into_bytes().into(), LONG).await {
+                    Ok(()) => break,
+                    // Handed over between the look at the current session and the publish.
+                    Err(PublishError::Closed { .. }) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }));
+    }
+    for publish in sent {
+        publish.await.unwrap();
+    }
+}
+
+fn number(payload: &[u8]) -> u64 {
+    std::str::from_utf8(payload).unwrap().parse().unwrap()
+}
