@@ -57,6 +57,12 @@ impl Clock {
         self.offset != 0
     }
 
+    /// A deadline for the network in real time: shorter where a test runs the clock faster, but never too short for
+    /// a busy machine.
+    pub fn shortened(&self, deadline: Duration) -> Duration {
+        (deadline / self.rate).max(deadline.min(Duration::from_secs(3)))
+    }
+
     /// A random number, for spreading; not for secrets.
     pub fn random(&self) -> u32 {
         fastrand::u32(..)

@@ -1,2 +1,7 @@
 //! The program `certrotd`.
-fn main() {}
+
+use certrotd::exit::Exit;
+
+fn main() -> Exit {
+    certrotd::daemon::main()
+}

@@ -177,7 +177,7 @@ impl Drop for Ticket {
         if let Some(index) =
             slots.iter().position(|s| s.operation == self.operation && matches!(s.state, State::Waiting(_)))
         {
-            if self.sent {
+            if self.sent && self.operation.answers_are_anonymous() {
                 slots[index].state = State::Spent;
             } else {
                 slots.remove(index);
@@ -222,6 +222,16 @@ mod tests {
         assert!(matches!(desk.open(&operation), Err(RequestError::Spent { .. })));
         assert!(!desk.answer(operation.accepted(), b"late"), "a late answer is nobody's");
         assert!(desk.open(&Operation::register("other").unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_commit_without_an_answer_may_be_made_anew_on_this_connection_rule_14() {
+        let desk = Arc::new(Desk::default());
+        let operation = Operation::commit("SN-1").unwrap();
+        let (mut ticket, _receiver) = desk.open(&operation).unwrap();
+        ticket.sent = true;
+        drop(ticket);
+        assert!(desk.open(&operation).is_ok(), "its answers carry the certificate's id");
     }
 
     #[test]

@@ -78,6 +78,11 @@ impl Operation {
         Ok(Self::at(format!("device/{thing}/certrot/commit")))
     }
 
+    /// Whether an answer does not say which request it is for: AWS's own do not, a commit's do (rule 14).
+    pub(super) fn answers_are_anonymous(&self) -> bool {
+        self.request.starts_with("$aws/")
+    }
+
     fn at(request: String) -> Self {
         Self { accepted: format!("{request}/accepted"), rejected: format!("{request}/rejected"), request }
     }

@@ -67,7 +67,10 @@ impl Store {
             Record::Registered(n) => self.reach(n, Stage::Registered),
             Record::Proved(n) => self.reach(n, Stage::Proved),
             Record::Marked(n, mark) => self.change_retire(|r, _| r.set_mark(n, mark)),
-            Record::Pending(n) => self.change_retire(|r, _| r.pending = Some(n)),
+            Record::Pending(n, since) => self.change_retire(|r, _| {
+                r.pending = Some(n);
+                r.pending_since = Some(since);
+            }),
             Record::Committing(at) => self.change_retire(|r, _| r.committed_at = Some(at)),
             Record::Settled(n) => self.change_retire(|r, there| {
                 there.iter().filter(|older| **older < n).for_each(|older| r.set_mark(*older, Mark::Retired));

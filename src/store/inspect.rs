@@ -47,6 +47,7 @@ impl Store {
         let disk = Disk {
             current: named.into(),
             pending,
+            pending_since: retire.pending_since.filter(|_| pending.is_some()),
             committed_at: retire.committed_at,
             saved_at: saved.into_iter().flatten().max(),
             worked_at: device.worked_at,

@@ -19,6 +19,9 @@ pub(super) struct Retire {
     /// Whose commit is still to be accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<u32>,
+    /// Since when it is pending, Unix seconds (`retire.delay` counts from here).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_since: Option<Wall>,
     /// Whose commit was accepted last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<u32>,

@@ -198,7 +198,7 @@ fn rule_19_marks_outlive_a_restart_and_go_with_their_generation() {
     store.record(Record::Marked(b, Mark::Clear)).unwrap();
     assert_eq!(disk(&store).slot(b).unwrap().mark, Mark::Clear);
     store.record(Record::Marked(b, Mark::Retired)).unwrap();
-    store.record(Record::Pending(b)).unwrap();
+    store.record(Record::Pending(b, 1_800_000_000)).unwrap();
     store.remove(b).unwrap();
     store.remove(b).unwrap();
     let book = std::fs::read_to_string(dir.join("retire.json")).unwrap();

@@ -15,7 +15,7 @@ const CHANGES: [(&str, Change); 15] = [
     ("registered", |s| s.record(Record::Registered(4))),
     ("proved", |s| s.record(Record::Proved(4))),
     ("marked", |s| s.record(Record::Marked(3, Mark::Refused))),
-    ("pending", |s| s.record(Record::Pending(3))),
+    ("pending", |s| s.record(Record::Pending(3, 1_800_000_000))),
     ("committing", |s| s.record(Record::Committing(ISSUED + 99))),
     ("settled", |s| s.record(Record::Settled(3))),
     ("worked", |s| s.record(Record::Worked(ISSUED + 77))),

@@ -193,7 +193,7 @@ fn damaged_books_are_moved_aside_and_start_anew() {
             assert_eq!(std::fs::read(&kept).unwrap(), *bytes);
             assert_eq!(self::findings(&store), [Finding::DamagedKept { path: kept }]);
             assert_eq!(store.add(new(2)).unwrap(), 3);
-            store.record(Record::Pending(3)).unwrap();
+            store.record(Record::Pending(3, 1_800_000_000)).unwrap();
             store.set_serial("a", "b").unwrap();
             store.append_history(entry(1)).unwrap();
             assert_eq!(self::disk(&store).pending, Some(3));
@@ -205,7 +205,7 @@ fn damaged_books_are_moved_aside_and_start_anew() {
 fn a_wait_for_a_generation_that_is_gone_is_told_and_dropped() {
     let (_above, dir, store) = two();
     std::fs::remove_dir_all(dir.join("generations/0001")).unwrap();
-    store.record(Record::Pending(1)).unwrap();
+    store.record(Record::Pending(1, 1_800_000_000)).unwrap();
     let (disk, findings) = store.inspect(false).unwrap();
     assert_eq!(disk.pending, None);
     assert_eq!(findings, [Finding::PendingGone { path: dir.join("retire.json"), generation: 1 }]);

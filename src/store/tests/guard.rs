@@ -167,7 +167,7 @@ fn books_that_are_links_are_moved_aside_and_their_targets_not_written() {
         let _ = std::fs::remove_file(dir.join(book));
         symlink(&victim, dir.join(book)).unwrap();
     }
-    store.record(Record::Pending(n)).unwrap();
+    store.record(Record::Pending(n, 1_800_000_000)).unwrap();
     store.set_serial("a", "b").unwrap();
     store.append_history(entry(1)).unwrap();
     for book in ["retire.json", "device.json", "history.json"] {

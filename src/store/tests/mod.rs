@@ -62,7 +62,7 @@ fn open(dir: &Path) -> Store {
 /// Adds a generation and brings it as far as a session and the switch.
 fn in_use(store: &Store, n: usize) -> u32 {
     let number = proved(store, n);
-    store.record(Record::Pending(number)).unwrap();
+    store.record(Record::Pending(number, 1_800_000_000)).unwrap();
     store.switch(number).unwrap();
     number
 }

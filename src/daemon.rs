@@ -1,0 +1,181 @@
+//! Starts the daemon: configuration, log, store, control socket, engine; and ends it.
+//!
+//! The order is the promise: nothing is said to be ready before the store is open and the socket answers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use clap::Parser;
+use futures_core::Stream;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::config::{Config, DEFAULT_PATH, Facts, Purpose};
+use crate::control::wire::Status;
+use crate::control::{self, Backend, Feed, Limits, Socket};
+use crate::engine::{Engine, Parts, Signal};
+use crate::exit::Exit;
+use crate::log::{self, Log};
+use crate::notify::Notify;
+use crate::policy;
+use crate::store::{Machine, Store};
+use crate::story;
+use crate::world::{Detail, Tools, World};
+
+/// Keeps this device's AWS IoT identity: provisions it once, keeps a session, replaces it on time.
+#[derive(Debug, Parser)]
+#[command(name = "certrotd", version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// Prints every problem of the configuration and ends: 0 where there is none, 78 otherwise.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// The whole program.
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let usage = error.use_stderr();
+            let _ = error.print();
+            return if usage { Exit::Usage } else { Exit::Done };
+        }
+    };
+    if arguments.check_config { check(&arguments.config) } else { run(arguments.config) }
+}
+
+fn check(path: &Path) -> Exit {
+    match Config::load(path, &Facts::gather(path, Purpose::Check)) {
+        Ok((_, warnings)) => {
+            for warning in &warnings {
+                eprintln!("warning: {warning}");
+            }
+            println!("ok");
+            Exit::Done
+        }
+        Err(report) => {
+            eprintln!("{report}");
+            Exit::Config
+        }
+    }
+}
+
+fn run(path: PathBuf) -> Exit {
+    let (config, warnings) = match Config::load(&path, &Facts::gather(&path, Purpose::Run)) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            // The log's level is in the configuration that cannot be read: everything at its default.
+            match Log::init(tracing::Level::INFO) {
+                Ok(_) => tracing::error!(message_id = log::id::CONFIG_REFUSED, "{report}"),
+                Err(_) => eprintln!("{report}"),
+            }
+            return Exit::Config;
+        }
+    };
+    let log = match Log::init(config.log.level.into()) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("certrotd: {error}");
+            return Exit::Software;
+        }
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime cannot start");
+            return Exit::Software;
+        }
+    };
+    runtime.block_on(serve(path, config, log))
+}
+
+async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
+    let clock = Clock::start();
+    let signals = match Signals::new([SIGHUP, SIGINT, SIGTERM]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be listened for");
+            return Exit::Software;
+        }
+    };
+    let (store, findings) = match Store::open(config.identity.directory.as_path(), Machine::read()) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let detail = Detail::of_store("opening the store", &error);
+            tracing::error!(message_id = log::id::STORE_DAMAGED, remedy = detail.remedy, "{}", detail.text);
+            return Exit::TryAgain;
+        }
+    };
+    for finding in &findings {
+        tracing::info!("{finding}");
+    }
+    let socket = match Socket::bind(config.control.socket.as_path(), SOCKET_MODE).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            let detail = Detail::of("socket", &error, error.remedy());
+            tracing::error!(remedy = detail.remedy, "{}", detail.text);
+            return Exit::TryAgain;
+        }
+    };
+    let notify = Notify::from_environment();
+    let feed = Feed::new();
+    let (status, status_reader) = watch::channel(Arc::new(Status::default()));
+    let (operators, operators_reader) = watch::channel(Arc::new(policy::operators(&config)));
+    let (orders, orders_reader) = mpsc::channel(ORDERS);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let backend = Backend {
+        status: status_reader,
+        events: feed.clone(),
+        orders,
+        metrics: Arc::new(String::new),
+        now: Arc::new(move || story::now(&clock)),
+        operators: operators_reader,
+    };
+    let server = tokio::spawn(control::serve(socket, backend, Limits::default(), async move {
+        let _ = stopped.await;
+    }));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        endpoint = config.aws.endpoint.as_str(),
+        store = %config.identity.directory.as_path().display(),
+        "started"
+    );
+    let tools = Tools { store, clock, floor: Arc::new(AtomicI64::new(0)), findings: findings.into() };
+    let world = World::new(tools, config);
+    notify.ready();
+    let engine =
+        Engine::new(Parts { world, config_path, log, notify, orders: orders_reader, feed, status, operators });
+    engine.run(Wishes(signals)).await;
+    let _ = stop.send(());
+    let _ = server.await;
+    Exit::Done
+}
+
+/// Signals, as what they ask for.
+struct Wishes(Signals);
+
+impl Stream for Wishes {
+    type Item = Signal;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Signal>> {
+        let next = std::pin::Pin::new(&mut self.0).poll_next(context);
+        next.map(|signal| signal.map(|s| if s == SIGHUP { Signal::Reload } else { Signal::Stop }))
+    }
+}
+
+/// Who may connect to the socket: the owner and the group; systemd's unit sets the group.
+const SOCKET_MODE: u32 = 0o660;
+/// Orders that may wait for the engine.
+const ORDERS: usize = 32;

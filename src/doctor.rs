@@ -1,0 +1,193 @@
+//! The doctor: tries every step that can be tried without minting a certificate, and names what it found.
+//!
+//! Serves `certrotctl check` and `rotate-now --dry-run`. It never takes the live session's client id: a second
+//! connection ends after TLS. It changes nothing but a file that it writes and removes in the store.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::cloud::{Session, Target, probe_tls};
+use crate::config::Config;
+use crate::control::wire::{CheckReport, CheckResult, CheckStep};
+use crate::keys::{self, MadeType, SoftKey};
+use crate::rotation::{Carrier, Disk};
+use crate::world::{Detail, Tools, ask_in_vain, identity};
+
+/// What an examination looks at; made from the daemon's state when it is ordered.
+pub struct Patient {
+    /// Store and clocks.
+    pub tools: Rc<Tools>,
+    /// The configuration in force.
+    pub config: Rc<Config>,
+    /// The session in hand, where one carries the device.
+    pub session: Option<Rc<Session>>,
+    /// The disk as the core knows it.
+    pub disk: Option<Disk>,
+    /// Whether the clock is trusted.
+    pub clock_trusted: bool,
+}
+
+/// Goes through every step, in the order in which a rotation needs them.
+pub async fn examine(patient: Patient) -> CheckReport {
+    let mut steps = vec![configuration(&patient), clock(&patient), store(&patient), space(&patient)];
+    steps.extend(network(&patient).await);
+    steps.push(session(&patient));
+    steps.push(answers(&patient).await);
+    steps.push(request());
+    CheckReport { steps }
+}
+
+fn configuration(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    let claim = patient.config.claim.files.is_some();
+    let provisioned = patient.disk.as_ref().is_some_and(|d| d.current().is_some());
+    if claim || provisioned {
+        let detail = if claim { "in force" } else { "in force; the claim pair is not at hand, and not needed now" };
+        return done("configuration", CheckResult::Ok, detail, since);
+    }
+    failed(
+        "configuration",
+        &Detail::new(
+            "configuration",
+            "the claim pair is not at hand, and there is no identity yet",
+            "give the claim key by LoadCredential= or by [claim] private-key",
+        ),
+        since,
+    )
+}
+
+fn clock(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    if patient.clock_trusted {
+        return done("clock", CheckResult::Ok, "trusted", since);
+    }
+    let remedy = "enable time synchronisation (systemd-timesyncd, chrony)";
+    CheckStep {
+        remedy: Some(remedy.to_owned()),
+        ..done("clock", CheckResult::Warn, "before a time that is surely past; that time is used instead", since)
+    }
+}
+
+fn store(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    match patient.tools.store.inspect(true) {
+        Err(error) => failed("store", &Detail::of_store("reading the store", &error), since),
+        Ok((disk, findings)) => {
+            let damage = findings.iter().find(|f| f.is_damage());
+            match (damage, disk.current()) {
+                (Some(finding), _) => {
+                    failed("store", &Detail::new("store", finding.to_string(), finding.fix()), since)
+                }
+                (None, Some(slot)) => {
+                    let words = format!("{} generations, generation {} in use", disk.slots.len(), slot.generation);
+                    done("store", CheckResult::Ok, &words, since)
+                }
+                (None, None) => done("store", CheckResult::Ok, "no identity yet", since),
+            }
+        }
+    }
+}
+
+fn space(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    match patient.tools.store.probe_space() {
+        Err(error) => failed("space", &Detail::of_store("writing a file into the store", &error), since),
+        Ok(space) if !space.is_enough() => {
+            let text = format!("{} bytes left: too few for a new pair", space.free_bytes);
+            failed("space", &Detail::new("disk-full", text, "make room on the store's file system"), since)
+        }
+        Ok(space) => {
+            done("space", CheckResult::Ok, &format!("a file was written and synced; {} MB left", space.free_bytes >> 20), since)
+        }
+    }
+}
+
+/// DNS, TCP and TLS to the endpoint, with the certificate in use (or the claim's), ending before CONNECT.
+async fn network(patient: &Patient) -> Vec<CheckStep> {
+    let (tools, config) = (&patient.tools, &patient.config);
+    let carrier = match patient.disk.as_ref().and_then(|d| d.current()) {
+        Some(slot) => Carrier::Generation(slot.generation),
+        None => Carrier::Claim,
+    };
+    let since = Instant::now();
+    let identity = match identity(tools, config, carrier) {
+        Ok(identity) => identity,
+        Err(detail) => return vec![failed("tls", &detail, since)],
+    };
+    let target = Target::new(config.aws.endpoint.as_str(), config.aws.port);
+    match probe_tls(&target, &identity, tools.deadline(PROBE)).await {
+        Ok(facts) => vec![
+            done("dns", CheckResult::Ok, &format!("{} is {}", config.aws.endpoint.as_str(), facts.address.ip()), since),
+            done("tcp", CheckResult::Ok, &format!("port {} answers", facts.address.port()), since),
+            done("tls", CheckResult::Ok, &format!("{}, the server is signed by root-ca", facts.tls), since),
+        ],
+        Err(failure) => {
+            let detail = Detail::of_cause(&failure);
+            let at = match detail.code.as_str() {
+                "dns" => 0,
+                "tcp-refused" | "unreachable" => 1,
+                _ => 2,
+            };
+            let names = ["dns", "tcp", "tls"];
+            let before = names.iter().take(at).map(|name| done(name, CheckResult::Ok, "", since));
+            let after = names.iter().skip(at + 1).map(|name| skipped(name, "the step before it failed"));
+            before.chain([failed(names[at], &detail, since)]).chain(after).collect()
+        }
+    }
+}
+
+fn session(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    match &patient.session {
+        Some(session) if session.is_alive() => done("session", CheckResult::Ok, "up", since),
+        _ => {
+            let remedy = "certrotctl status says why; it is tried again by itself";
+            failed("session", &Detail::new("not-connected", "no session with the device's certificate", remedy), since)
+        }
+    }
+}
+
+/// A request that is no CSR, on the live session: the answer topics work and nothing is minted.
+async fn answers(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    let Some(session) = &patient.session else { return skipped("answers", "there is no session to ask on") };
+    match ask_in_vain(session, &patient.tools).await {
+        Ok(()) => done("answers", CheckResult::Ok, "a request that is no CSR was rejected, as it should be", since),
+        Err(detail) => failed("answers", &detail, since),
+    }
+}
+
+/// A key and a CSR are made and thrown away.
+fn request() -> CheckStep {
+    let since = Instant::now();
+    match SoftKey::generate(MadeType::EcdsaP256).and_then(|key| keys::certificate_request(&key)) {
+        Ok(_) => done("request", CheckResult::Ok, "a key and a CSR were made", since),
+        Err(error) => failed("request", &Detail::of("key", &error, error.remedy()), since),
+    }
+}
+
+fn done(name: &str, result: CheckResult, detail: &str, since: Instant) -> CheckStep {
+    CheckStep {
+        name: name.to_owned(),
+        result,
+        detail: detail.to_owned(),
+        cause: None,
+        remedy: None,
+        millis: u64::try_from(since.elapsed().as_millis()).ok(),
+    }
+}
+
+fn failed(name: &str, detail: &Detail, since: Instant) -> CheckStep {
+    CheckStep {
+        cause: Some(detail.code.clone()),
+        remedy: Some(detail.remedy.clone()),
+        ..done(name, CheckResult::Fail, &detail.text, since)
+    }
+}
+
+fn skipped(name: &str, why: &str) -> CheckStep {
+    CheckStep { millis: None, ..done(name, CheckResult::Skipped, why, Instant::now()) }
+}
+
+/// For DNS, TCP and TLS together.
+const PROBE: Duration = Duration::from_secs(15);

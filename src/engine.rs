@@ -1,0 +1,391 @@
+//! The main loop: one input to the core, one action to the world, and everybody told.
+//!
+//! The only file that names both the machine and the world. It owns the turn: whatever happens (an effect ends, a
+//! message comes, somebody orders, a signal, a timer) becomes one `Input`, and the answer is begun or waited for. It
+//! never blocks on one effect: the loop goes on listening, so status and orders are served at any time, and the
+//! watchdog is fed while the loop turns and no effect is past its own deadline.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_core::Stream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::cloud::SessionEvent;
+use crate::cloud::payload::{Condition, parse_rotate};
+use crate::cloud::topics;
+use crate::config::{Config, Facts, Purpose};
+use crate::control::wire::{CheckReport, Problem, Status, Time};
+use crate::control::{self, Feed};
+use crate::doctor::{self, Patient};
+use crate::log::Log;
+use crate::notify::Notify;
+use crate::orders;
+use crate::policy;
+use crate::rotation::{
+    Action, CloudOrder, Effect, Happening, Input, Link, Now, Order, Outcome, Rotation, State,
+};
+use crate::status;
+use crate::story::{Story, now};
+use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
+use crate::x509;
+
+/// What the engine is made with.
+pub struct Parts {
+    /// The adapters, joined.
+    pub world: World,
+    /// Where the configuration came from, for reload.
+    pub config_path: PathBuf,
+    /// The log, whose level a reload may change.
+    pub log: Log,
+    /// systemd.
+    pub notify: Notify,
+    /// Orders from the control socket.
+    pub orders: mpsc::Receiver<control::Order>,
+    /// Events to the control socket.
+    pub feed: Feed,
+    /// Status to the control socket.
+    pub status: watch::Sender<Arc<Status>>,
+    /// Who may change things, to the control socket.
+    pub operators: watch::Sender<Arc<BTreeSet<u32>>>,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Read the configuration again.
+    Reload,
+    /// Finish the effect in hand and end.
+    Stop,
+}
+
+/// The daemon's main loop.
+pub struct Engine {
+    pub(crate) world: World,
+    pub(crate) machine: Rotation,
+    pub(crate) story: Story,
+    config_path: PathBuf,
+    log: Log,
+    notify: Notify,
+    orders: mpsc::Receiver<control::Order>,
+    status: watch::Sender<Arc<Status>>,
+    operators: watch::Sender<Arc<BTreeSet<u32>>>,
+    doing: Option<(Effect, Doing, Instant)>,
+    examining: Option<(Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>)>,
+    since: Time,
+    line: String,
+    told: BTreeSet<String>,
+    stopping: bool,
+}
+
+type Reply = Result<serde_json::Value, Problem>;
+
+impl Engine {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let machine = Rotation::new(policy::of(&parts.world.config, parts.world.who().as_ref()));
+        let story = Story::new(std::rc::Rc::clone(&parts.world.tools), parts.feed);
+        let since = now(&parts.world.tools.clock);
+        Engine {
+            world: parts.world,
+            machine,
+            story,
+            config_path: parts.config_path,
+            log: parts.log,
+            notify: parts.notify,
+            orders: parts.orders,
+            status: parts.status,
+            operators: parts.operators,
+            doing: None,
+            examining: None,
+            since,
+            line: String::new(),
+            told: BTreeSet::new(),
+            stopping: false,
+        }
+    }
+
+    /// Runs until a signal says stop and the effect in hand has ended.
+    pub async fn run(mut self, signals: impl Stream<Item = Signal>) {
+        let mut signals = std::pin::pin!(signals);
+        let clock = self.world.tools.clock;
+        let watch_steps = move || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(async move { clock.stepped().await }) };
+        let mut stepped = watch_steps();
+        let pulse = self.notify.watchdog_interval();
+        let mut next_pulse = pulse.map(|interval| Instant::now() + interval);
+        self.notify.watchdog();
+        self.turn(Input::Woke);
+        loop {
+            if self.stopping && self.may_end() {
+                break;
+            }
+            let wake = if let State::Waiting(wait) = self.machine.state() { Some(wait.until) } else { None };
+            tokio::select! {
+                outcome = done(&mut self.doing), if self.doing.is_some() => {
+                    let Some((effect, _, _)) = self.doing.take() else { continue };
+                    let (outcome, detail) = self.world.finish(outcome);
+                    self.finished(effect, outcome, detail);
+                }
+                event = self.world.happens() => self.happens(event),
+                Some(order) = self.orders.recv() => self.order(order),
+                report = examined(&mut self.examining), if self.examining.is_some() => {
+                    if let Some((_, reply)) = self.examining.take() {
+                        let _ = reply.send(orders::json(&report));
+                    }
+                }
+                Some(signal) = std::future::poll_fn(|cx| signals.as_mut().poll_next(cx)) => self.signal(signal),
+                () = sleep(clock, wake), if wake.is_some() && !self.stopping => self.turn(Input::Woke),
+                () = &mut stepped => {
+                    stepped = watch_steps();
+                    self.turn(Input::Woke);
+                }
+                () = pause(next_pulse), if next_pulse.is_some() => {
+                    if self.is_healthy() {
+                        self.notify.watchdog();
+                    }
+                    next_pulse = pulse.map(|interval| Instant::now() + interval);
+                }
+            }
+        }
+        self.notify.status("stopping");
+        if let Some(live) = self.world.live.take() {
+            live.session.disconnect(std::time::Duration::from_secs(1)).await;
+        }
+        tracing::info!("stopped");
+    }
+
+    /// Time and chance of this moment.
+    pub(crate) fn now(&self) -> Now {
+        let clock = &self.world.tools.clock;
+        Now { wall: clock.wall(), boot: clock.boot(), synchronised: clock.is_synchronised(), dice: clock.random() }
+    }
+
+    /// One input in, one action out, begun.
+    pub(crate) fn turn(&mut self, input: Input) {
+        let at = self.now();
+        let floor = if self.machine.clock_is_trusted(&at) { 0 } else { self.machine.floor() };
+        self.world.tools.floor.store(floor, Ordering::Relaxed);
+        let action = self.machine.step(at, input);
+        if let Action::Do(effect) = action {
+            let due = self.machine.due(&at).filter(|d| d.at <= self.machine.wall(&at)).map(|d| d.rule);
+            self.story.begins(effect, &self.machine, due);
+            let doing = self.world.begin(effect);
+            self.doing = Some((effect, doing, Instant::now()));
+        }
+        self.publish();
+    }
+
+    fn finished(&mut self, effect: Effect, outcome: Outcome, detail: Option<Detail>) {
+        let at = self.now();
+        let before = self.machine.clone();
+        // The story hears of the end before the next effect begins, and of the machine after it took the end in.
+        let mut after = before;
+        let action = after.step(at, Input::Done(outcome.clone()));
+        self.story.ended(effect, &outcome, detail, &after);
+        self.machine = after;
+        if let Action::Do(effect) = action {
+            let due = self.machine.due(&at).filter(|d| d.at <= self.machine.wall(&at)).map(|d| d.rule);
+            self.story.begins(effect, &self.machine, due);
+            let doing = self.world.begin(effect);
+            self.doing = Some((effect, doing, Instant::now()));
+        }
+        self.publish();
+    }
+
+    fn happens(&mut self, event: SessionEvent) {
+        match event {
+            SessionEvent::Closed(cause) => {
+                // During a proof the broker closes our own session for the successor's (rule 8).
+                let expected = matches!(self.machine.state(), State::Working(Effect::Prove(_)));
+                self.story.closed(Detail::of_cause(&cause), expected);
+                self.world.lost();
+                self.turn(Input::Happened(Happening::Closed));
+            }
+            SessionEvent::Message { topic, payload, .. } => self.message(&topic, &payload),
+            SessionEvent::Gap { lost } => tracing::warn!(lost, "messages were dropped: too many at once"),
+        }
+    }
+
+    fn message(&mut self, topic: &str, payload: &[u8]) {
+        let Some(who) = self.world.who() else { return };
+        if topics::rotate(&who.thing).ok().as_deref() != Some(topic) {
+            tracing::debug!(topic, "message that nobody waits for");
+            return;
+        }
+        match parse_rotate(payload) {
+            Ok(order) => {
+                let (certificate, issued_before) = match order.condition {
+                    Condition::IfCertificateId(id) => (x509::unhex(&id), None),
+                    Condition::IssuedBefore(at) => (None, Some(at)),
+                };
+                let within = order.within.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+                tracing::info!("the cloud orders a rotation, where its condition holds");
+                self.turn(Input::Order(Order::Cloud(CloudOrder { certificate, issued_before, within })));
+            }
+            Err(error) => tracing::warn!(topic, "{error}"),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Stop => {
+                self.stopping = true;
+                self.notify.stopping();
+                self.publish();
+            }
+            Signal::Reload => {
+                if let Err(problem) = self.reload() {
+                    tracing::warn!("{}", problem.detail);
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, order: control::Order) {
+        tracing::debug!(what = ?order.what, uid = order.by.uid, pid = order.by.pid, "ordered");
+        let examine = match &order.what {
+            control::What::Check => true,
+            control::What::Rotate { dry_run } => *dry_run,
+            _ => false,
+        };
+        if !examine {
+            let answer = orders::carry_out(self, order.what.clone(), order.by);
+            let _ = order.reply.send(answer);
+            return;
+        }
+        if self.examining.is_some() {
+            let _ = order.reply.send(Err(Problem::busy("another check is under way", "wait for it, then try again")));
+            return;
+        }
+        let at = self.now();
+        let carried = matches!(self.machine.link(), Link::Up { carrier, .. } if carrier != crate::rotation::Carrier::Claim);
+        let patient = Patient {
+            tools: std::rc::Rc::clone(&self.world.tools),
+            config: std::rc::Rc::clone(&self.world.config),
+            session: self.world.live.as_ref().filter(|_| carried).map(|l| std::rc::Rc::clone(&l.session)),
+            disk: self.machine.disk().cloned(),
+            clock_trusted: self.machine.clock_is_trusted(&at),
+        };
+        self.examining = Some((Box::pin(doctor::examine(patient)), order.reply));
+    }
+
+    /// Reads the configuration again; a bad one is refused and the old one stays.
+    pub(crate) fn reload(&mut self) -> Result<Vec<&'static str>, Problem> {
+        self.notify.reloading();
+        let facts = Facts::gather(&self.config_path, Purpose::Run);
+        let loaded = Config::load(&self.config_path, &facts);
+        let result = match loaded {
+            Ok((config, warnings)) => {
+                for warning in &warnings {
+                    tracing::warn!("{warning}");
+                }
+                let waits = self.world.config.changes_that_need_restart(&config);
+                self.log.set_level(config.log.level.into());
+                self.operators.send_replace(Arc::new(policy::operators(&config)));
+                self.adopt_config(config);
+                tracing::info!(waiting_for_a_restart = ?waits, "configuration read again");
+                Ok(waits)
+            }
+            Err(report) => {
+                let detail = format!("the new configuration is refused and the old one stays:\n{report}");
+                Err(Problem::configuration(detail, "correct the file, then certrotctl reload"))
+            }
+        };
+        self.notify.ready();
+        self.publish();
+        result
+    }
+
+    /// Puts a configuration in force. What cannot change while running keeps its old value.
+    pub(crate) fn adopt_config(&mut self, mut config: Config) {
+        let old = &self.world.config;
+        config.device.serial = old.device.serial.clone();
+        config.device.thing_name = old.device.thing_name.clone();
+        config.identity.directory = old.identity.directory.clone();
+        config.control.socket = old.control.socket.clone();
+        let policy = policy::of(&config, self.world.who().as_ref());
+        self.world.config = std::rc::Rc::new(config);
+        self.turn(Input::Reload(policy));
+    }
+
+    /// Tells everybody how it stands.
+    pub(crate) fn publish(&mut self) {
+        let at = self.now();
+        let before = self.status.borrow().state;
+        let mut status = status::status(&self.world, &self.machine, &self.story, &at, self.since, self.stopping);
+        if status.state != before {
+            self.since = now(&self.world.tools.clock);
+            status.since = self.since;
+        }
+        let line = status::line(&status);
+        if line != self.line {
+            self.notify.status(&line);
+            self.line = line;
+        }
+        self.tell_alerts(&at);
+        self.status.send_replace(Arc::new(status));
+    }
+
+    /// Each alert is one line at its level when it comes, and none while it stays.
+    fn tell_alerts(&mut self, at: &Now) {
+        let alerts = status::alerts(&self.world, &self.machine, &self.story, at);
+        let now: BTreeSet<String> = alerts.iter().map(|t| t.alert.code.clone()).collect();
+        for told in alerts.iter().filter(|t| !self.told.contains(&t.alert.code)) {
+            let remedy = told.alert.remedy.as_deref().unwrap_or_default();
+            tracing::error!(message_id = told.message_id, code = told.alert.code, remedy, "{}", told.alert.text);
+        }
+        self.told = now;
+    }
+
+    /// Whether stopping need not wait: nothing is in hand that must be finished.
+    fn may_end(&self) -> bool {
+        match &self.doing {
+            None => true,
+            Some((Effect::Connect(_) | Effect::Inspect | Effect::Hangup, _, _)) => true,
+            Some((_, _, since)) => since.elapsed() > STOP_PATIENCE,
+        }
+    }
+
+    /// Waiting for a cloud or a network is health; an effect that is past its own deadline by a minute is not.
+    fn is_healthy(&self) -> bool {
+        let limit = LONGEST_EFFECT + std::time::Duration::from_secs(60);
+        self.doing.as_ref().is_none_or(|(_, _, since)| since.elapsed() < limit)
+    }
+}
+
+async fn done(doing: &mut Option<(Effect, Doing, Instant)>) -> crate::world::Ended {
+    match doing {
+        Some((_, doing, _)) => doing.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn examined(
+    examining: &mut Option<(Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>)>,
+) -> CheckReport {
+    match examining {
+        Some((examination, _)) => examination.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(clock: crate::clock::Clock, until: Option<u64>) {
+    match until {
+        Some(until) => clock.sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pause(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long stopping waits for the effect in hand; systemd kills after 90 s by default.
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

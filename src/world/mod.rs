@@ -1,0 +1,260 @@
+//! Does what the core decides: names every adapter (store, keys, cloud, clock) and joins them, effect by effect.
+//!
+//! `begin` makes the future of one effect from what it needs (it borrows nothing, so the engine goes on listening);
+//! `finish` takes in what it left behind: a new session, carried messages, a detail for people. It decides nothing:
+//! which effect comes next is the core's, and no error of an adapter leaves here but as an `Outcome` and a `Detail`.
+
+mod connect;
+mod detail;
+mod request;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::cloud::{Carried, Session, SessionEvent};
+use crate::config::{Config, KeySource, Serial};
+use crate::rotation::{Carrier, Current, Effect, Outcome, Record, Wall};
+use crate::store::{Finding, Store, StoreError};
+
+pub(crate) use connect::{ask_in_vain, identity};
+pub use detail::Detail;
+
+/// One effect under way.
+pub type Doing = Pin<Box<dyn Future<Output = Ended>>>;
+
+/// How an effect ended, and what it leaves behind.
+pub struct Ended {
+    /// For the core.
+    pub outcome: Outcome,
+    /// For people, where something failed or was said.
+    pub detail: Option<Detail>,
+    link: LinkChange,
+    carried: Carried,
+}
+
+impl Ended {
+    fn new(outcome: Outcome) -> Self {
+        Ended { outcome, detail: None, link: LinkChange::Keep, carried: Carried::default() }
+    }
+
+    fn failed(outcome: Outcome, detail: Detail) -> Self {
+        Ended { detail: Some(detail), ..Ended::new(outcome) }
+    }
+}
+
+/// What becomes of the session in hand.
+enum LinkChange {
+    Keep,
+    Down,
+    Up(Live),
+}
+
+/// A session in hand.
+pub struct Live {
+    /// Whose identity carries it.
+    pub carrier: Carrier,
+    /// The connection.
+    pub session: Rc<Session>,
+    /// What happens on it by itself.
+    pub events: mpsc::Receiver<SessionEvent>,
+}
+
+/// Who this device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The serial.
+    pub serial: String,
+    /// The expected thing name.
+    pub thing: String,
+}
+
+/// What every effect needs and none changes.
+pub struct Tools {
+    /// The identity on disk, locked by this process.
+    pub store: Store,
+    /// The clocks.
+    pub clock: Clock,
+    /// Wall time that is surely past (rule 26), for TLS; 0 while the clock itself is trusted.
+    pub floor: Arc<AtomicI64>,
+    /// What the last inspection found beside identities.
+    pub findings: RefCell<Vec<Finding>>,
+}
+
+impl Tools {
+    /// Wall time, never before the floor.
+    pub fn wall(&self) -> Wall {
+        self.clock.wall().max(self.floor.load(Ordering::Relaxed))
+    }
+
+    /// The time by which TLS judges the server's certificate.
+    pub fn tls_clock(&self) -> crate::cloud::Clock {
+        let (clock, floor) = (self.clock, Arc::clone(&self.floor));
+        Arc::new(move || u64::try_from(clock.wall().max(floor.load(Ordering::Relaxed))).unwrap_or(0))
+    }
+
+    /// A deadline for the network; shorter where a test runs the clock faster.
+    pub fn deadline(&self, deadline: Duration) -> Duration {
+        self.clock.shortened(deadline)
+    }
+}
+
+/// The adapters of one device, joined.
+pub struct World {
+    /// What every effect needs.
+    pub tools: Rc<Tools>,
+    /// The configuration in force.
+    pub config: Rc<Config>,
+    /// The session in hand.
+    pub live: Option<Live>,
+    carried: Carried,
+}
+
+impl World {
+    /// Joins the adapters.
+    pub fn new(tools: Tools, config: Config) -> Self {
+        World { tools: Rc::new(tools), config: Rc::new(config), live: None, carried: Carried::default() }
+    }
+
+    /// Who this device is, from the configuration or from the store; `None` while nobody has said.
+    pub fn who(&self) -> Option<Who> {
+        who(&self.tools.store, &self.config)
+    }
+
+    /// Begins an effect.
+    pub fn begin(&mut self, effect: Effect) -> Doing {
+        let (tools, config) = (Rc::clone(&self.tools), Rc::clone(&self.config));
+        let live = self.live.as_ref().map(|l| (l.carrier, Rc::clone(&l.session)));
+        match effect {
+            Effect::Inspect => ready(inspect(&tools, &config)),
+            Effect::Record(record) => ready(local("writing the store", record_to(&tools.store, record))),
+            Effect::Switch(n) => ready(local("switching `current`", tools.store.switch(n))),
+            Effect::Remove(n) => ready(local("removing an old generation", tools.store.remove(n))),
+            Effect::Hangup => {
+                let old = self.live.take();
+                Box::pin(async move {
+                    if let Some(old) = old {
+                        old.session.disconnect(GOODBYE).await;
+                    }
+                    Ended { link: LinkChange::Down, ..Ended::new(Outcome::Done) }
+                })
+            }
+            Effect::Connect(carrier) => {
+                let old = self.live.take();
+                let carried = std::mem::take(&mut self.carried);
+                Box::pin(connect::connect(tools, config, carrier, old, carried))
+            }
+            Effect::Prove(n) => {
+                let carried = std::mem::take(&mut self.carried);
+                Box::pin(connect::prove(tools, config, n, live.map(|(_, s)| s), carried))
+            }
+            Effect::Issue(origin) => match (live, config.identity.key_source) {
+                (None, _) => ready(no_session()),
+                (Some((_, session)), KeySource::Device) => Box::pin(request::issue(tools, config, origin, session)),
+                (Some((_, session)), KeySource::Cloud) => {
+                    Box::pin(request::issue_in_cloud(tools, config, origin, session))
+                }
+            },
+            Effect::Register(n) => match live {
+                None => ready(no_session()),
+                Some((carrier, session)) => Box::pin(request::register(tools, config, n, carrier, session)),
+            },
+            Effect::Commit(n) => match live {
+                None => ready(no_session()),
+                Some((_, session)) => Box::pin(request::commit(tools, n, session)),
+            },
+        }
+    }
+
+    /// Takes in what an effect left behind, and gives what the core is told.
+    pub fn finish(&mut self, ended: Ended) -> (Outcome, Option<Detail>) {
+        self.carried.append(ended.carried);
+        match ended.link {
+            LinkChange::Keep => {}
+            LinkChange::Down => self.live = None,
+            LinkChange::Up(live) => self.live = Some(live),
+        }
+        (ended.outcome, ended.detail)
+    }
+
+    /// Waits for the next thing that happens on the session in hand; for ever while there is none.
+    pub async fn happens(&mut self) -> SessionEvent {
+        match &mut self.live {
+            // A closed channel is a session whose task is gone: the same as its end.
+            Some(live) => match live.events.recv().await {
+                Some(event) => event,
+                None => SessionEvent::Closed(live.session.cause().unwrap_or(crate::cloud::Cause::Closed)),
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Drops the session in hand, whose end has been seen; what applications published goes to the next one.
+    pub fn lost(&mut self) {
+        if let Some(live) = self.live.take() {
+            self.carried.append(live.session.take_unacknowledged());
+        }
+    }
+}
+
+/// Reads who this device is.
+pub fn who(store: &Store, config: &Config) -> Option<Who> {
+    let serial = match config.device.serial() {
+        Some(serial) => serial.clone(),
+        None => Serial::parse(&store.device().ok()?.serial?).ok()?,
+    };
+    let thing = config.device.expected_thing(&serial);
+    Some(Who { serial: serial.as_str().to_owned(), thing: thing.as_str().to_owned() })
+}
+
+fn inspect(tools: &Tools, config: &Config) -> Ended {
+    match tools.store.inspect(config.device.serial().is_some()) {
+        Ok((disk, findings)) => {
+            if let Current::Names(n) = disk.current {
+                tracing::debug!(generation = n, generations = disk.slots.len(), "store read");
+            }
+            *tools.findings.borrow_mut() = findings;
+            Ended::new(Outcome::Inspected(disk))
+        }
+        Err(error) => Ended::failed(Outcome::Local, Detail::of_store("reading the store", &error)),
+    }
+}
+
+fn record_to(store: &Store, record: Record) -> Result<(), StoreError> {
+    store.record(record)
+}
+
+fn local(act: &'static str, result: Result<(), StoreError>) -> Ended {
+    match result {
+        Ok(()) => Ended::new(Outcome::Done),
+        Err(error) => Ended::failed(Outcome::Local, Detail::of_store(act, &error)),
+    }
+}
+
+/// The session ended between the decision and the effect: the core hears of that by itself.
+fn no_session() -> Ended {
+    let detail = Detail::new("closed", "the session ended before the request was sent", "time: tried again by itself");
+    Ended::failed(Outcome::Refused(crate::rotation::Verdict::Silence, None), detail)
+}
+
+fn ready(ended: Ended) -> Doing {
+    Box::pin(std::future::ready(ended))
+}
+
+/// From name resolution to CONNACK.
+const CONNECT: Duration = Duration::from_secs(30);
+/// For an answer of fleet provisioning: a hook has five seconds, Lambda may start cold.
+const ANSWER: Duration = Duration::from_secs(20);
+/// For the retire handler's answer: it makes several calls to AWS for each victim.
+const RETIRED: Duration = Duration::from_secs(45);
+/// For the end of a session that is no longer wanted.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// The longest that any effect takes by its own deadlines; a minute more and the watchdog is not fed.
+pub const LONGEST_EFFECT: Duration = Duration::from_secs(100);
