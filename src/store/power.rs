@@ -9,6 +9,7 @@ use nix::errno::Errno;
 
 thread_local! {
     static LEFT: Cell<Option<(u32, Errno)>> = const { Cell::new(None) };
+    static ONCE: Cell<bool> = const { Cell::new(false) };
     static FAILED: Cell<bool> = const { Cell::new(false) };
     static UNREADABLE: RefCell<Option<String>> = const { RefCell::new(None) };
     static TRACE: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -19,9 +20,16 @@ pub(super) fn cut_after(steps: u32, errno: Errno) {
     LEFT.set(Some((steps, errno)));
 }
 
+/// Lets so many steps pass; that one fails and later ones pass again.
+pub(super) fn fail_once_after(steps: u32, errno: Errno) {
+    ONCE.set(true);
+    cut_after(steps, errno);
+}
+
 /// Gives the power back; says whether a step failed for want of it.
 pub(super) fn restore() -> bool {
     LEFT.set(None);
+    ONCE.set(false);
     FAILED.replace(false)
 }
 
@@ -39,6 +47,9 @@ pub(super) fn step(what: &'static str, name: impl AsRef<OsStr>) -> nix::Result<(
     match LEFT.get() {
         Some((0, errno)) => {
             FAILED.set(true);
+            if ONCE.take() {
+                LEFT.set(None);
+            }
             return Err(errno);
         }
         Some((left, errno)) => LEFT.set(Some((left - 1, errno))),

@@ -118,6 +118,23 @@ fn a_full_disk_at_any_step_leaves_old_or_new_and_the_running_store_goes_on() {
 }
 
 #[test]
+fn a_generation_that_did_not_fit_leaves_no_key_behind_in_the_running_store() {
+    let mut refused = 0;
+    for step in 0..30 {
+        let (_above, dir) = prepared();
+        let store = open(&dir);
+        power::fail_once_after(step, Errno::ENOSPC);
+        let added = store.add(new(0));
+        power::restore();
+        refused += u32::from(added.is_err());
+        let names = std::fs::read_dir(dir.join("generations")).unwrap();
+        let half = names.filter(|n| n.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp"));
+        assert_eq!(half.count(), 0, "refused at step {step}");
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+#[test]
 fn refusals_of_the_system_name_path_and_remedy() {
     let (_above, dir) = prepared();
     let store = open(&dir);
