@@ -158,9 +158,14 @@ fn kernel_synchronised() -> bool {
 #[cfg(debug_assertions)]
 fn manipulated() -> (u32, i64) {
     let read = |name| std::env::var(name).ok();
-    let rate = read("CERTROTD_CLOCK_RATE").and_then(|text| text.parse().ok()).filter(|rate| *rate >= 1);
-    let offset = read("CERTROTD_CLOCK_OFFSET").and_then(|text| text.parse().ok());
-    (rate.unwrap_or(1), offset.unwrap_or(0))
+    rate_and_offset(read("CERTROTD_CLOCK_RATE").as_deref(), read("CERTROTD_CLOCK_OFFSET").as_deref())
+}
+
+/// What is no number, and a rate of nothing, is the real time.
+#[cfg(debug_assertions)]
+fn rate_and_offset(rate: Option<&str>, offset: Option<&str>) -> (u32, i64) {
+    let rate = rate.and_then(|text| text.parse().ok()).filter(|rate| *rate >= 1);
+    (rate.unwrap_or(1), offset.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 /// Nobody shifts the clocks of a release.
@@ -212,6 +217,14 @@ mod tests {
         assert!((right.wall() - shifted.wall() - 1_700_000_000).abs() <= 1);
         assert!(shifted.is_shifted() && !shifted.is_synchronised());
         assert!(!right.is_shifted());
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    fn a_rate_of_nothing_never_stops_the_clocks() {
+        assert_eq!(rate_and_offset(Some("0"), None), (1, 0));
+        assert_eq!(rate_and_offset(Some("-3"), Some("soon")), (1, 0));
+        assert_eq!(rate_and_offset(Some("3600"), Some("-1795478400")), (3_600, -1_795_478_400));
     }
 
     #[test]

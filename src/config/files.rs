@@ -252,6 +252,29 @@ mod tests {
         assert_eq!(Credential::parse("${CREDENTIALS_DIRECTORY}/x", &facts(None)), Ok(Credential::Elsewhere));
     }
 
+    #[test]
+    fn a_serial_that_only_root_may_read_is_to_be_handed_over_as_a_credential() {
+        let path = AbsolutePath::parse("/sys/class/dmi/id/product_serial").unwrap();
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let fault = unreadable(&path, "the serial", &denied);
+        assert!(fault.fix.contains("LoadCredential=serial:/sys/class/dmi/id/product_serial"), "{fault}");
+    }
+
+    #[test]
+    fn a_pipe_or_an_endless_file_in_the_place_of_a_key_does_not_hold_the_start_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        for path in [fifo.to_str().unwrap(), "/dev/zero"] {
+            let fault = read(&AbsolutePath::parse(path).unwrap(), "the claim key").unwrap_err();
+            assert!(fault.rule.contains("is not a file"), "{fault}");
+        }
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(1 << 30).unwrap();
+        let path = AbsolutePath::parse(image.path().to_str().unwrap()).unwrap();
+        assert!(read(&path, "the claim key").unwrap_err().rule.contains("larger than 64 kB"));
+    }
+
     // A throw-away pair for this test, of the kind that CreateKeysAndCertificate answers with (RSA 2048, PKCS#1).
     const RSA_CERTIFICATE: &str = include_str!("../../tests/config/rsa.cert.txt");
     const RSA_KEY: &str = include_str!("../../tests/config/rsa.key.txt");

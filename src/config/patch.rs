@@ -54,17 +54,9 @@ impl Rotation {
                 Some((text, Err(fault))) => refuse(key, text, fault),
             }
         }
-        if problems.is_empty() {
-            for (key, fault) in contradictions(&new, lifetime) {
-                let key = if key == "rotation.max-age" { "maxAge" } else { "checkInterval" };
-                problems.push(Problem {
-                    line: None,
-                    key: key.to_owned(),
-                    value: None,
-                    rule: fault.rule,
-                    fix: fault.fix,
-                });
-            }
+        if let Some(fault) = cannot_fire(&new, lifetime) {
+            let (key, Fault { rule, fix }) = ("maxAge".to_owned(), fault);
+            problems.push(Problem { line: None, key, value: patch.max_age.clone(), rule, fix });
         }
         if problems.is_empty() { Ok(new) } else { Err(problems) }
     }
@@ -79,43 +71,24 @@ pub(super) fn parse_max_age(text: &str) -> Result<Option<Duration>, Fault> {
     Duration::parse_within(text, least, most).map(Some)
 }
 
-/// Finds what makes a policy useless although each of its values is right.
+/// Says why a policy can never fire, if so, although each of its values is right.
 ///
 /// AWS-issued certificates expire on 2049-12-31 whenever they are made, so `renew-before` alone never fires on one:
 /// `never` is for certificates that were seen to be short-lived. A device that has none yet would learn of it too
-/// late, and loses nothing by an age, for the earliest rule wins.
-pub(super) fn contradictions(rotation: &Rotation, lifetime: Option<Duration>) -> Vec<(&'static str, Fault)> {
-    let mut found = Vec::new();
-    match rotation.max_age {
-        None if lifetime.is_none_or(|l| l > defaults::MAX_AGE.most) => {
-            let seen = match lifetime {
-                Some(lifetime) => format!("the certificate in use lives {lifetime}"),
-                None => "no certificate is there yet".to_owned(),
-            };
-            found.push((
-                "rotation.max-age",
-                Fault::new(
-                    format!(
-                        "without an age only renew-before is left, and it cannot fire before 2049 on a certificate that \
-                         AWS issues; {seen}"
-                    ),
-                    "write \"90d\"; for short-lived certificates too, the rule that is due first wins",
-                ),
-            ));
-        }
-        Some(max_age) if rotation.check_interval > max_age => found.push((
-            "rotation.check-interval",
-            Fault::new(
-                format!("the check interval is no longer than the age that it waits for, {max_age}"),
-                format!(
-                    "write \"{}\" or less",
-                    Duration::from_secs(max_age.as_secs() / 10).max(defaults::CHECK_INTERVAL.least)
-                ),
-            ),
-        )),
-        None | Some(_) => {}
-    }
-    found
+/// late, and loses nothing by an age, for the rule that is due first wins.
+pub(super) fn cannot_fire(rotation: &Rotation, lifetime: Option<Duration>) -> Option<Fault> {
+    let seen = match (rotation.max_age, lifetime) {
+        (Some(_), _) => return None,
+        (None, Some(lifetime)) if lifetime <= defaults::MAX_AGE.most => return None,
+        (None, Some(lifetime)) => format!("the certificate in use lives {lifetime}"),
+        (None, None) => "no certificate is there yet".to_owned(),
+    };
+    Some(Fault::new(
+        format!(
+            "without an age only renew-before is left, and that waits for 2049 on a certificate of AWS; {seen}"
+        ),
+        "write \"90d\"; for short-lived certificates too: the rule that is due first wins",
+    ))
 }
 
 #[cfg(test)]

@@ -110,12 +110,15 @@ fn count(n: usize, word: &str) -> String {
     if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 
-/// Finds the known word that a mistyped one probably meant: at most two letters away, or a third of its length.
+/// Finds the known word that a mistyped one probably meant: its beginning or its continuation by at least three
+/// letters, or at most two letters away and a third of its length.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let reach = (word.chars().count() / 3).clamp(1, 2);
+    let word = word.to_ascii_lowercase().replace('_', "-");
+    let grown = |k: &str| word.len().min(k.len()) >= 3 && (word.starts_with(k) || k.starts_with(&word));
     known
         .into_iter()
-        .map(|k| (distance(&word.to_ascii_lowercase().replace('_', "-"), k), k))
+        .map(|k| (if grown(k) { 1 } else { distance(&word, k) }, k))
         .filter(|(d, _)| *d <= reach)
         .min()
         .map(|(_, k)| k)
@@ -151,6 +154,8 @@ mod tests {
         assert_eq!(nearest("maxage", known), Some("max-age"));
         assert_eq!(nearest("slpay", known), Some("splay"));
         assert_eq!(nearest("renew-befor", known), Some("renew-before"));
+        assert_eq!(nearest("renew", known), Some("renew-before"));
+        assert_eq!(nearest("warning", ["error", "warn"]), Some("warn"));
         assert_eq!(nearest("password", known), None);
     }
 

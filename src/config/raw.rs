@@ -53,7 +53,7 @@ pub(super) const KEYS: [&str; 33] = [
 pub(super) struct Raw<'a> {
     source: &'a str,
     root: DeTable<'a>,
-    /// Whether TOML itself could not be read: a missing key means nothing then.
+    /// Whether TOML itself could not be read everywhere: a missing key means nothing then.
     pub(super) broken: bool,
     /// What was found wrong so far.
     pub(super) problems: Vec<Problem>,
@@ -183,21 +183,24 @@ impl<'a> Raw<'a> {
             return good;
         };
         match item.get_ref().as_table() {
-            None => bad
-                .push((item.span(), Fault::new("it is a table of texts", "write it as { Site = \"oslo\" }"))),
+            None => bad.push((
+                key.to_owned(),
+                item.span(),
+                Fault::new("it is a table of texts", "write it as { Site = \"oslo\" }"),
+            )),
             Some(table) => {
                 for (name, value) in table.iter() {
                     match check(name.get_ref()).and_then(|()| as_text(value.get_ref())) {
                         Ok(text) => {
                             good.insert(name.get_ref().to_string(), text.to_owned());
                         }
-                        Err(fault) => bad.push((name.span().start..value.span().end, fault)),
+                        Err(fault) => bad.push((format!("{key}.{}", name.get_ref()), value.span(), fault)),
                     }
                 }
             }
         }
-        for (span, fault) in bad {
-            self.refuse_at(key, span, fault);
+        for (key, span, fault) in bad {
+            self.refuse_at(&key, span, fault);
         }
         good
     }

@@ -11,6 +11,18 @@ use super::*;
 
 /// Reads every section; problems are in `raw`, warnings are added.
 pub(super) fn read(raw: &mut Raw<'_>, facts: &Facts, warnings: &mut Vec<Problem>) -> Option<Config> {
+    let of_toml = raw.problems.len();
+    let config = read_all(raw, facts, warnings);
+    if raw.broken {
+        // What was not found may stand in the part that could not be read.
+        let later = raw.problems.split_off(of_toml);
+        raw.problems.extend(later.into_iter().filter(|p| p.value.is_some()));
+        warnings.retain(|p| p.value.is_some());
+    }
+    config
+}
+
+fn read_all(raw: &mut Raw<'_>, facts: &Facts, warnings: &mut Vec<Problem>) -> Option<Config> {
     let device = device(raw, facts, warnings);
     let aws = aws(raw, warnings);
     let claim = claim(raw, facts, warnings);
@@ -29,7 +41,7 @@ pub(super) fn read(raw: &mut Raw<'_>, facts: &Facts, warnings: &mut Vec<Problem>
     };
     let messages = messages(raw, warnings);
     let control = control(raw, warnings);
-    let log = Log { level: raw.text("log.level", LogLevel::parse).unwrap_or(LogLevel::Info) };
+    let log = Log { level: choice(raw, "log.level") };
     let config = Config {
         device: device?,
         aws: aws?,
@@ -82,7 +94,7 @@ fn device(raw: &mut Raw<'_>, facts: &Facts, warnings: &mut Vec<Problem>) -> Opti
 }
 
 fn aws(raw: &mut Raw<'_>, warnings: &mut Vec<Problem>) -> Option<Aws> {
-    if !raw.has("aws.endpoint") && !raw.broken {
+    if !raw.has("aws.endpoint") {
         let fault = Fault::new(
             "the endpoint has no default: it is your account's",
             "write the host that `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints",
@@ -176,8 +188,8 @@ fn rotation(raw: &mut Raw<'_>, facts: &Facts, warnings: &mut Vec<Problem>) -> Op
         splay: raw.duration("rotation.splay", &defaults::SPLAY),
         min_interval: raw.duration("rotation.min-interval", &defaults::MIN_INTERVAL),
     };
-    for (key, fault) in patch::contradictions(&rotation, facts.certificate_lifetime) {
-        raw.refuse(key, fault);
+    if let Some(fault) = patch::cannot_fire(&rotation, facts.certificate_lifetime) {
+        raw.refuse("rotation.max-age", fault);
     }
     if let Some(lifetime) = facts.certificate_lifetime
         && rotation.renew_before >= lifetime
@@ -266,9 +278,9 @@ fn warn_of_strangers(raw: &Raw<'_>, key: &str, users: &Users, warnings: &mut Vec
     }
 }
 
-/// Reads a word; absent means the first of the list.
+/// Reads a word; absent means the default.
 fn choice<C: Choice>(raw: &mut Raw<'_>, key: &str) -> C {
-    raw.text(key, C::parse).unwrap_or(C::ALL[0].1)
+    raw.text(key, C::parse).unwrap_or(C::DEFAULT.1)
 }
 
 fn small(checked: i64) -> u32 {

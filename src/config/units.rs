@@ -109,6 +109,13 @@ impl AbsolutePath {
     /// Reads a path that must be absolute and plain.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let path = Path::new(text);
+        if text.contains(char::is_control) || text.contains("-----BEGIN") {
+            // Not repeated in the fix: PEM text in the place of a path would be a key.
+            return Err(Fault::new(
+                "this is the path of a file, on one line, and not what is in the file",
+                "put the content in a file and write its path; a key that stood here is to be replaced",
+            ));
+        }
         if text.contains("${") {
             return Err(Fault::new(
                 "only the claim's paths and serial-file may hold ${CREDENTIALS_DIRECTORY}, and no other variable",
@@ -121,7 +128,7 @@ impl AbsolutePath {
                 format!("begin it with /, for example \"/etc/certrotd/{}\"", text.trim_start_matches("./")),
             ));
         }
-        if text.contains('\0') || text.split('/').any(|part| part == "." || part == "..") {
+        if text.split('/').any(|part| part == "." || part == "..") {
             return Err(Fault::new("a path has no . or .. in it", "write the path that is meant"));
         }
         Ok(Self(path.to_path_buf()))
@@ -147,8 +154,11 @@ impl fmt::Display for AbsolutePath {
 
 /// A setting that is one word out of a list.
 pub(super) trait Choice: Copy + Sized + 'static {
-    /// Every word with its meaning, the default first.
+    /// Every word with its meaning.
     const ALL: &'static [(&'static str, Self)];
+
+    /// What an absent key means.
+    const DEFAULT: (&'static str, Self);
 
     /// Finds the word, or names the one that was probably meant.
     fn parse(text: &str) -> Result<Self, Fault> {
@@ -156,14 +166,17 @@ pub(super) trait Choice: Copy + Sized + 'static {
             return Ok(*value);
         }
         let words: Vec<&str> = Self::ALL.iter().map(|(word, _)| *word).collect();
-        let meant = nearest(text, words.iter().copied()).unwrap_or(words[0]);
-        Err(Fault::new(format!("it is one of: {}", words.join(", ")), format!("write \"{meant}\"")))
+        let fix = match nearest(text, words.iter().copied()) {
+            Some(meant) => format!("write \"{meant}\""),
+            None => format!("write one of them; without the line it is \"{}\"", Self::DEFAULT.0),
+        };
+        Err(Fault::new(format!("it is one of: {}", words.join(", ")), fix))
     }
 }
 
 /// Declares an enum of words, its `Choice` and its `as_str`.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident = $default:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
@@ -175,6 +188,7 @@ macro_rules! choice {
         }
         impl Choice for $name {
             const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+            const DEFAULT: (&'static str, Self) = (Self::$default.as_str(), Self::$default);
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,7 +200,7 @@ macro_rules! choice {
 
 choice! {
     /// Where the private key of a new identity is made.
-    KeySource {
+    KeySource = Device {
         /// On the device; the cloud signs a CSR and never sees the key.
         Device = "device",
         /// In the cloud, by CreateKeysAndCertificate.
@@ -195,7 +209,7 @@ choice! {
 }
 choice! {
     /// The kind of key that the device makes.
-    KeyType {
+    KeyType = EcdsaP256 {
         /// ECDSA on P-256.
         EcdsaP256 = "ecdsa-p256",
         /// ECDSA on P-384.
@@ -204,7 +218,7 @@ choice! {
 }
 choice! {
     /// What is done when the store was written on another machine.
-    MachineChange {
+    MachineChange = Report {
         /// Use it and say so.
         Report = "report",
         /// Do not use it until `certrotctl adopt`.
@@ -215,7 +229,7 @@ choice! {
 }
 choice! {
     /// Who retires old certificates in the cloud.
-    RetireMode {
+    RetireMode = CommitTopic {
         /// The cloud, when the device's commit is accepted.
         CommitTopic = "commit-topic",
         /// The operator.
@@ -224,7 +238,7 @@ choice! {
 }
 choice! {
     /// The least serious level that is logged.
-    LogLevel {
+    LogLevel = Info {
         /// The identity will be lost unless someone acts.
         Error = "error",
         /// One attempt failed.
