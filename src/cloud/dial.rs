@@ -222,3 +222,31 @@ const STAGGER: Duration = Duration::from_millis(250);
 
 /// How long a probe waits for the server's verdict on our certificate.
 const VERDICT: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// An address of the loopback where nobody listens.
+    fn dead() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_with_a_dead_address_is_reached_at_the_living_one_whichever_comes_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let living = listener.local_addr().unwrap();
+        for order in [[dead(), living], [living, dead()]] {
+            let stream = race(order.to_vec()).await.map_err(|cause| cause.to_string()).unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), living);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_dead_addresses_of_a_name_are_refused_each() {
+        let last = dead();
+        assert_eq!(race(vec![dead(), last]).await.err(), Some(Cause::Refused { address: last }));
+    }
+}

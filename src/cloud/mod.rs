@@ -21,9 +21,11 @@
 
 pub mod cause;
 pub mod dial;
+mod error;
 mod outbox;
 pub mod payload;
 pub mod proof;
+mod pump;
 pub mod request;
 pub mod session;
 pub mod tls;
@@ -31,9 +33,11 @@ pub mod topics;
 
 pub use cause::{Cause, ConnectFailure, Remedy, Step};
 pub use dial::{ServerFacts, Target, probe_tls};
+pub use error::{PublishError, SubscribeError};
 pub use outbox::Carried;
 pub use proof::{ProofFailure, prove};
+pub use pump::SessionEvent;
 pub use request::{Answer, RequestError};
-pub use session::{Connack, Options, PublishError, Session, SessionEvent, SubscribeError, connect};
+pub use session::{Connack, Options, Session, connect};
 pub use tls::{ClientIdentity, Clock, TlsError};
 pub use topics::{Operation, TopicError};

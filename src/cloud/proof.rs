@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::error::SubscribeError;
 use super::payload;
 use super::request::RequestError;
-use super::session::{Session, SubscribeError};
+use super::session::Session;
 use super::topics::Operation;
 
 /// Why the proof failed.

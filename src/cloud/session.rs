@@ -15,23 +15,26 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, PublishOptions, QoS};
 use rumqttc::{SubscribeFilter, SubscribeNoticeError, SubscribeReasonCode};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use super::cause::{self, Cause, ConnectFailure, Step};
 use super::dial::{DialFailure, Dialled, Listening, Target, dial};
-use super::outbox::{Carried, NoRoom, Outbox};
-use super::request::{Answer, Desk, RequestError};
+use super::error::{PublishError, SubscribeError};
+use super::outbox::{Carried, NoRoom};
+use super::pump::{SessionEvent, Shared, run};
+use super::request::{Answer, RequestError};
 use super::tls::ClientIdentity;
-use super::topics::{self, Operation, TopicError};
+use super::topics::{self, Operation};
 
 /// What a connection is made of.
 #[derive(Clone, Debug)]
@@ -55,137 +58,6 @@ pub struct Options {
 pub struct Connack {
     /// Whether the broker still had a session; where not, subscribe again.
     pub session_present: bool,
-}
-
-/// What happens on a connection by itself.
-#[derive(Clone, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// A message that is not the answer to an outstanding request.
-    Message {
-        /// Its topic.
-        topic: String,
-        /// Its payload; wiped when dropped, since a late answer can hold a secret.
-        payload: Zeroizing<Vec<u8>>,
-        /// Whether the broker had kept it for new subscribers.
-        retain: bool,
-        /// Whether the broker may have sent it before.
-        dup: bool,
-    },
-    /// So many messages were dropped here, because nobody took them in time.
-    Gap {
-        /// How many.
-        lost: u64,
-    },
-    /// The connection has ended; the last event.
-    Closed(Cause),
-}
-
-impl fmt::Debug for SessionEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SessionEvent::Message { topic, payload, .. } => {
-                write!(f, "Message {{ {topic:?}, {} bytes }}", payload.len())
-            }
-            SessionEvent::Gap { lost } => write!(f, "Gap {{ lost: {lost} }}"),
-            SessionEvent::Closed(cause) => write!(f, "Closed({cause:?})"),
-        }
-    }
-}
-
-/// Why a publish is not known to have arrived.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    /// Topic or payload break a limit of AWS.
-    #[error("publishing on {topic}")]
-    Unfit {
-        /// The topic.
-        topic: String,
-        /// The limit.
-        #[source]
-        source: TopicError,
-    },
-    /// Too much is unacknowledged; it was not sent.
-    #[error("publishing on {topic}: too much is waiting for the broker")]
-    Busy {
-        /// The topic.
-        topic: String,
-    },
-    /// The deadline passed without the broker's acknowledgement; it may have arrived, and is not sent again.
-    #[error("publishing on {topic}: not acknowledged in time")]
-    NotAcknowledged {
-        /// The topic.
-        topic: String,
-    },
-    /// The connection has ended and no successor took the publish over.
-    #[error("publishing on {topic}: {cause}")]
-    Closed {
-        /// The topic.
-        topic: String,
-        /// Why it ended.
-        #[source]
-        cause: Cause,
-    },
-}
-
-impl PublishError {
-    /// Says who can clear it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            PublishError::Unfit { .. } => "use another topic, or send less at once",
-            PublishError::Busy { .. } => "publish more slowly: AWS takes 100 a second",
-            PublishError::NotAcknowledged { .. } | PublishError::Closed { .. } => {
-                "publish again; check that the certificate's policy allows the topic, for AWS closes on what it does not"
-            }
-        }
-    }
-}
-
-/// Why a subscription is not in place.
-#[derive(Debug, thiserror::Error)]
-pub enum SubscribeError {
-    /// The filter breaks a limit of AWS.
-    #[error("subscribing to {filter}")]
-    Unfit {
-        /// The filter.
-        filter: String,
-        /// The limit.
-        #[source]
-        source: TopicError,
-    },
-    /// The broker refused these filters.
-    #[error("subscribing: the broker refused {}", filters.join(", "))]
-    Refused {
-        /// The filters that were refused.
-        filters: Vec<String>,
-    },
-    /// No SUBACK in time.
-    #[error("subscribing to {}: no answer in time", filters.join(", "))]
-    NoAnswer {
-        /// The filters of the packet.
-        filters: Vec<String>,
-    },
-    /// The connection ended; AWS does that when the policy does not allow a filter.
-    #[error("subscribing to {}: {cause}", filters.join(", "))]
-    Closed {
-        /// The filters of the packet.
-        filters: Vec<String>,
-        /// Why it ended.
-        #[source]
-        cause: Cause,
-    },
-}
-
-impl SubscribeError {
-    /// Says who can clear it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            SubscribeError::Unfit { .. } => "use a shorter filter",
-            SubscribeError::Refused { .. } | SubscribeError::Closed { .. } => {
-                "the certificate's policy must allow iot:Subscribe and iot:Receive for the filter"
-            }
-            SubscribeError::NoAnswer { .. } => "time: tried again on a new connection",
-        }
-    }
 }
 
 /// Connects once.
@@ -216,9 +88,8 @@ pub async fn connect(
         Ok(Err(error)) => return Err(failed(cause::of_library(&error, false), true, true)),
         Err(_) => return Err(failed(Cause::Timeout(Step::Connack), true, true)),
     };
-    let shared =
-        Arc::new(Shared { desk: Arc::default(), outbox: Arc::default(), closed: watch::channel(None).0 });
-    let task = tokio::spawn(run(eventloop, Arc::clone(&shared), Delivery { events, lost: 0 }));
+    let shared = Arc::new(Shared::default());
+    let task = tokio::spawn(run(eventloop, Arc::clone(&shared), events));
     Ok((Session { client, shared, task }, Connack { session_present: connack.session_present }))
 }
 
@@ -355,6 +226,7 @@ impl Session {
     /// Sends DISCONNECT, after what is being sent has been acknowledged or half of `deadline` has passed, and waits
     /// for the end.
     pub async fn disconnect(&self, deadline: Duration) {
+        self.shared.ending.store(true, Ordering::Release);
         // A full queue or a connection that has already ended: it ends below all the same.
         let _ = self.client.try_disconnect_with_timeout(deadline / 2);
         if timeout(deadline, self.closed()).await.is_err() {
@@ -389,17 +261,24 @@ impl Session {
 
     /// Sends a predecessor's unacknowledged publishes again, in order, before this one's own (rules 8 and 9).
     ///
-    /// Returns once all are handed to the connection; one that finds no room or no connection is kept in the outbox
-    /// for the next successor.
-    pub async fn resend(&self, carried: Carried) {
+    /// Returns once all are handed to the connection, or after `deadline`; what is left then, or where the connection
+    /// ends, stays in the outbox for the next successor.
+    pub async fn resend(&self, carried: Carried, deadline: Duration) {
+        let mut queue = Vec::new();
         for letter in carried.letters {
             let (topic, payload) = (letter.topic.clone(), letter.payload.clone());
             if let Ok(place) = self.shared.outbox.put_letter(letter) {
-                let id = place.id;
+                queue.push((place.id, topic, payload));
                 place.keep();
-                self.send(id, &topic, payload).await;
             }
         }
+        let all = async {
+            for (id, topic, payload) in queue {
+                self.send(id, &topic, payload).await;
+            }
+        };
+        // Nothing more to do when it takes too long: the next successor takes what is left.
+        let _ = timeout(deadline, all).await;
     }
 
     /// Hands a letter of the outbox to the library and has its acknowledgement noted.
@@ -434,75 +313,6 @@ impl Drop for Session {
     }
 }
 
-/// What the session's handle and its task share.
-struct Shared {
-    desk: Arc<Desk>,
-    outbox: Arc<Outbox>,
-    closed: watch::Sender<Option<Cause>>,
-}
-
-/// Polls until the first error, then ends for good.
-async fn run(mut eventloop: EventLoop, shared: Arc<Shared>, mut delivery: Delivery) {
-    let error = loop {
-        match eventloop.poll().await {
-            Ok(event) => shared.handle(event, &mut delivery).await,
-            Err(error) => break error,
-        }
-    };
-    // What came in the same read as the end is still in the library's hands.
-    for event in std::mem::take(&mut eventloop.state.events) {
-        shared.handle(event, &mut delivery).await;
-    }
-    let cause = cause::of_library(&error, true);
-    drop(eventloop); // with everything that was still queued (rule 10)
-    shared.closed.send_replace(Some(cause.clone()));
-    delivery.close(cause).await;
-}
-
-impl Shared {
-    async fn handle(&self, event: Event, delivery: &mut Delivery) {
-        delivery.mark_gap();
-        let Event::Incoming(Packet::Publish(publish)) = event else { return };
-        // MQTT wants UTF-8 topics and the library has checked it.
-        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
-        if !self.desk.answer(&topic, &publish.payload) {
-            let payload = Zeroizing::new(publish.payload.to_vec());
-            let (retain, dup) = (publish.retain, publish.dup);
-            delivery.message(SessionEvent::Message { topic, payload, retain, dup }).await;
-        }
-    }
-}
-
-/// Hands events on without ever stopping the connection for long: it must answer pings and take answers.
-struct Delivery {
-    events: mpsc::Sender<SessionEvent>,
-    lost: u64,
-}
-
-impl Delivery {
-    async fn message(&mut self, event: SessionEvent) {
-        // While a gap is not even marked, nobody takes anything: no more waiting.
-        if self.lost > 0 || self.events.send_timeout(event, PATIENCE).await.is_err() {
-            self.lost += 1;
-        }
-    }
-
-    /// Marks a gap as soon as there is room, at the latest with the next keep-alive.
-    fn mark_gap(&mut self) {
-        if self.lost > 0 && self.events.try_send(SessionEvent::Gap { lost: self.lost }).is_ok() {
-            self.lost = 0;
-        }
-    }
-
-    async fn close(self, cause: Cause) {
-        if self.lost > 0 && self.events.send(SessionEvent::Gap { lost: self.lost }).await.is_err() {
-            return;
-        }
-        // Nobody listens any more: nobody need know.
-        let _ = self.events.send(SessionEvent::Closed(cause)).await;
-    }
-}
-
 /// The library's client over a socket that already speaks TLS.
 fn library(options: &Options, stream: Listening) -> Result<(AsyncClient, EventLoop), Cause> {
     let unfit = |detail: &str| Cause::Protocol { detail: detail.to_owned() };
@@ -534,6 +344,3 @@ const QUEUE: usize = 64;
 
 /// Filters a SUBSCRIBE (AWS IoT Core message broker quotas).
 const FILTERS_A_PACKET: usize = 8;
-
-/// How long a full channel may hold the connection up, far below any keep-alive.
-const PATIENCE: Duration = Duration::from_secs(1);

@@ -292,7 +292,7 @@ async fn applications_publishes_go_over_to_the_successor_and_commits_never_do_ru
         assert_eq!(carried.len(), 1);
         let refused = old.publish("device/dev/data", body("2"), LONG).await;
         assert!(matches!(refused, Err(PublishError::Closed { .. })), "{refused:?}");
-        new.resend(carried).await;
+        new.resend(carried, LONG).await;
         let packet = connection.packet().await.unwrap();
         assert_eq!(topic(&packet), "device/dev/data");
         connection.puback(&packet).await;
@@ -302,6 +302,18 @@ async fn applications_publishes_go_over_to_the_successor_and_commits_never_do_ru
     };
     let (published, ()) = tokio::join!(waiting, story);
     published.expect("the waiter hears of the acknowledgement on the successor");
+}
+
+#[tokio::test]
+async fn a_disconnect_that_was_asked_for_is_no_failure_even_with_a_publish_unacknowledged() {
+    let mut bench = Bench::new().await;
+    let (session, mut events, mut connection) = bench.session(16).await;
+    session.try_publish_nowait("a", body("1")).unwrap();
+    let broker = async { connection.packet().await.unwrap() };
+    let (packet, ()) = tokio::join!(broker, session.disconnect(2 * SOON));
+    assert_eq!(packet.kind, PUBLISH);
+    assert_eq!(events.recv().await, Some(SessionEvent::Closed(Cause::Ended)));
+    assert!(!session.is_alive());
 }
 
 #[tokio::test]

@@ -85,8 +85,15 @@ async fn a_certificate_that_may_not_ask_fails_the_proof_though_it_connects_and_s
     let (session, _events) =
         join(&options(broker.port, identity(&authority, &authority.device("nobody")), "nobody")).await;
     let answers = Operation::create_from_csr().answers();
-    let result = prove(&session, &["device/nobody/#".to_owned()], &answers, Duration::from_millis(500)).await;
-    assert!(matches!(result, Err(ProofFailure::Ask(RequestError::NoAnswer { .. }))), "{result:?}");
+    let result = prove(&session, &["device/nobody/#".to_owned()], &answers, LONG).await;
+    // Like AWS, mosquitto 2.0 closes on a publish that is not allowed; other brokers drop it in silence.
+    assert!(
+        matches!(
+            result,
+            Err(ProofFailure::Ask(RequestError::Closed { sent: true, .. } | RequestError::NoAnswer { .. }))
+        ),
+        "{result:?}"
+    );
     cloud.abort();
 }
 
@@ -208,7 +215,7 @@ async fn ten_take_overs_under_traffic_lose_nothing_either_way() {
         listen(receiver, &received);
         let next = Arc::new(next);
         let old = current.send_replace(Arc::clone(&next));
-        next.resend(old.take_unacknowledged()).await;
+        next.resend(old.take_unacknowledged(), LONG).await;
         timeout(LONG, old.closed()).await.expect("the broker ends the old session");
     }
     up.await.unwrap();
@@ -231,7 +238,7 @@ fn listen(mut events: mpsc::Receiver<SessionEvent>, numbers: &Numbers) {
         while let Some(event) = events.recv().await {
             match event {
                 SessionEvent::Message { payload, .. } => {
-                    drop(numbers.lock().unwrap().insert(number(&payload)))
+                    numbers.lock().unwrap().insert(number(&payload));
                 }
                 SessionEvent::Gap { lost } => panic!("{lost} lost"),
                 SessionEvent::Closed(_) => {}
