@@ -143,7 +143,7 @@ pub fn problem(status: u16, text: &str) -> Problem {
         !problem.title.is_empty() && !problem.detail.is_empty() && !problem.remedy.is_empty(),
         "{problem:?}"
     );
-    assert_eq!(problem.kind, format!("tag:certrotd,2026:{}", problem.code));
+    assert_eq!(*problem.kind, *format!("tag:certrotd,2026:{}", problem.code));
     problem
 }
 
