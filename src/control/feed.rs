@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use super::wire::Event;
+use super::wire::{Event, Time};
 
 /// The sending and the joining end; clones are the same feed.
 #[derive(Clone)]
@@ -18,7 +18,7 @@ pub struct Feed {
 
 /// What a reader gets when it joins.
 pub struct Joined {
-    /// The id to come back with before any event was seen: of the newest so far (0 while there is none), or the one
+    /// The id to come back with before any event was seen: of the newest so far, or the one
     /// that the reader gave.
     pub start: u64,
     /// Whether events after its last id are not kept any more.
@@ -30,16 +30,23 @@ pub struct Joined {
 }
 
 impl Feed {
-    /// An empty feed.
-    pub fn new() -> Feed {
-        Feed::keeping(KEPT)
+    /// An empty feed of a daemon that starts at that time: ids go on from there, and a reader that comes back with an
+    /// id of an earlier life is told of the gap.
+    pub fn new(born: Time) -> Feed {
+        Feed::keeping(KEPT, born)
     }
 
-    /// An empty feed that keeps that many events (at least one).
-    pub fn keeping(kept: usize) -> Feed {
+    /// The same, keeping that many events (at least one).
+    pub fn keeping(kept: usize, born: Time) -> Feed {
         let kept = kept.max(1);
-        let inner =
-            Inner { kept, last: 0, dropped: 0, recent: VecDeque::new(), live: broadcast::Sender::new(kept) };
+        let born = u64::try_from(born.millis()).unwrap_or(0);
+        let inner = Inner {
+            kept,
+            last: born,
+            dropped: born,
+            recent: VecDeque::new(),
+            live: broadcast::Sender::new(kept),
+        };
         Feed { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -76,22 +83,21 @@ impl Feed {
         Joined { start: if unknown { 0 } else { after }, gap: unknown || after < inner.dropped, recent, live }
     }
 
+    /// How many read it now.
+    pub fn readers(&self) -> usize {
+        self.lock().live.receiver_count()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here can panic half-way, so a poisoned lock still guards whole data.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Feed {
-    fn default() -> Feed {
-        Feed::new()
-    }
-}
-
 struct Inner {
     kept: usize,
     last: u64,
-    /// Id of the newest event that is not kept any more; 0 while all are.
+    /// Id of the newest event that is not kept any more; of the beginning while all are.
     dropped: u64,
     recent: VecDeque<Arc<Event>>,
     live: broadcast::Sender<Arc<Event>>,
@@ -102,8 +108,12 @@ pub const KEPT: usize = 128;
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{EventKind, Time};
+    use super::super::wire::EventKind;
     use super::*;
+
+    fn feed() -> Feed {
+        Feed::new(Time::from_seconds(0))
+    }
 
     fn event(at: i64) -> Event {
         Event::new(Time::from_seconds(at), EventKind::State)
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn ids_ascend_even_when_the_clock_stands_still_or_goes_back() {
-        let feed = Feed::new();
+        let feed = feed();
         assert_eq!(
             [feed.send(event(10)), feed.send(event(10)), feed.send(event(3))],
             [10_000, 10_001, 10_002]
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_comes_back_gets_what_it_missed_once_and_then_the_live_ones() {
-        let feed = Feed::new();
+        let feed = feed();
         let seen = feed.send(event(1));
         let missed = feed.send(event(2));
         let mut joined = feed.join(Some(seen));
@@ -137,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_stayed_away_too_long_is_told_of_the_gap() {
-        let feed = Feed::keeping(2);
+        let feed = Feed::keeping(2, Time::from_seconds(0));
         let seen = feed.send(event(1));
         let second = feed.send(event(2));
         feed.send(event(3));
@@ -149,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_id_of_another_life_gets_everything_and_is_told_of_the_gap() {
-        let feed = Feed::new();
+        let feed = feed();
         let one = feed.send(event(1));
         let joined = feed.join(Some(one + 1_000_000));
         assert!(joined.gap);
@@ -157,8 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_an_earlier_life_is_told_of_the_gap_and_one_that_only_waited_is_not() {
+        let old = Feed::new(Time::from_seconds(1));
+        let seen = [old.join(None).start, old.send(event(2))];
+        let new = Feed::new(Time::from_seconds(3));
+        let waited = new.join(None).start;
+        let first = new.send(event(3));
+        for id in seen {
+            let joined = new.join(Some(id));
+            assert_eq!((joined.gap, ids(&joined.recent)), (true, vec![first]));
+        }
+        let joined = new.join(Some(waited));
+        assert_eq!((joined.gap, ids(&joined.recent)), (false, vec![first]));
+    }
+
+    #[test]
     fn a_new_reader_gets_only_what_is_still_to_come() {
-        let feed = Feed::new();
+        let feed = feed();
         feed.send(event(1));
         assert!(feed.join(None).recent.is_empty());
     }

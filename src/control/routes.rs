@@ -18,6 +18,7 @@ use axum::routing::{get, patch, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -268,12 +269,15 @@ async fn read<T: DeserializeOwned + Default>(limits: &Limits, body: Body) -> Res
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Problem::bad_request(
-            format!("the body is not what this path takes: {error}"),
-            "see the manual page certrotctl(1), or send no body at all",
-        )
-    })
+    // By way of an object: serde would take an array for a struct too.
+    serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes)
+        .and_then(|object| serde_json::from_value(Value::Object(object)))
+        .map_err(|error| {
+            Problem::bad_request(
+                format!("the body is not what this path takes: {error}"),
+                "send a JSON object with the fields of this path, or no body at all",
+            )
+        })
 }
 
 async fn events(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Problem {
     /// A URI that names the kind of problem: `tag:certrotd,2026:<code>` (RFC 9457 §3.1.1; not to be fetched).
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Box<str>,
     /// What kind of problem, in words.
     pub title: String,
     /// The HTTP status.
@@ -32,7 +32,7 @@ impl Problem {
         remedy: impl Into<String>,
     ) -> Problem {
         Problem {
-            kind: format!("tag:certrotd,2026:{code}"),
+            kind: format!("tag:certrotd,2026:{code}").into(),
             title: title.to_owned(),
             status,
             detail: detail.into(),

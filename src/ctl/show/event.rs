@@ -33,8 +33,8 @@ mod tests {
     #[test]
     fn a_step_is_one_line_with_its_time() {
         let began = Time::from_seconds(1_795_514_400);
-        let at = |ms| Time(jiff::Timestamp::from_millisecond(1_795_514_400_000 + ms).expect("in range"));
-        let step = |ms, step, result| Event::new(at(ms), EventKind::RotationStep).step(step, result);
+        let at = |ms: i64| Time(jiff::Timestamp::from_millisecond(1_795_514_400_000 + ms).expect("in range"));
+        let step = |ms: i64, step, result| Event::new(at(ms), EventKind::RotationStep).step(step, result);
         let lines = [
             step(0, "issue", EventResult::Started).text("a key on the device"),
             step(240, "issue", EventResult::Ok).text("generation 8"),

@@ -33,11 +33,18 @@ pub fn status(status: &Status, screen: Screen) -> String {
         lines.extend(labelled("  why", &clean(&status.why), 3, screen));
     }
     if let Some(next) = next(status) {
-        lines.extend(labelled("  next", &next, 1, screen));
+        lines.extend(labelled("  next", &next, 2, screen));
     }
     lines.push(String::new());
-    lines.extend(rows(status, screen));
-    lines.extend(alerts(status, screen, (screen.height - 1).saturating_sub(lines.len())));
+    let room = screen.height.saturating_sub(1 + lines.len());
+    let for_alerts = if status.alerts.is_empty() { 0 } else { FOR_ALERTS };
+    let mut rest = rows(status, screen, usize::MAX);
+    if rest.len() + for_alerts > room {
+        rest = rows(status, screen, 1);
+    }
+    let room = room.saturating_sub(rest.len());
+    lines.extend(rest);
+    lines.extend(alerts(status, screen, room));
     lines.join("\n") + "\n"
 }
 
@@ -92,37 +99,39 @@ fn doing(status: &Status, step: &str) -> String {
     }
 }
 
-/// The next thing that happens by itself: the earliest that is still to come, or one that is overdue.
+/// The next thing that happens by itself: the earliest that is still to come, or else the rotation that is overdue.
 fn next(status: &Status) -> Option<String> {
-    let mut coming: Vec<(Time, String)> = Vec::new();
+    let mut coming: Vec<(Time, &str)> = Vec::new();
     if let Some(until) = status.until {
         let what = match status.state {
             State::Waiting | State::Contested | State::AwaitingClock => "goes on",
-            _ => "this step ends at the latest",
+            _ => "gives this step up",
         };
-        coming.push((until, what.to_owned()));
+        coming.push((until, what));
     }
-    if let Some(at) = status.connection.retry_at.filter(|_| !status.connected) {
-        coming.push((at, "connects again".to_owned()));
-    }
-    if let Some(at) = status.retire.retry_at.filter(|_| status.retire.pending) {
-        coming.push((at, "commits again".to_owned()));
-    }
-    if let Some(at) = status.rotation.due_at.filter(|_| status.rotation.enabled) {
-        let rule = status.rotation.rule.as_deref().map(|r| format!(" by {}", clean(r))).unwrap_or_default();
-        coming.push((at, format!("rotation is due{rule}")));
-    }
+    coming.extend(status.connection.retry_at.filter(|_| !status.connected).map(|at| (at, "connects again")));
+    coming.extend(status.retire.retry_at.filter(|_| status.retire.pending).map(|at| (at, "commits again")));
+    coming.extend(status.rotation.due_at.filter(|_| status.rotation.enabled).map(|at| (at, ROTATES)));
     coming.sort_by_key(|(at, _)| *at);
+
     let (at, what) = coming.iter().find(|(at, _)| *at >= status.now).or(coming.first())?;
-    if *at < status.now && what.starts_with("rotation") {
-        return Some(format!("rotation is overdue since {} ({})", date(*at), distance(*at, status.now)));
+    let when = format!("{} ({})", date(*at), distance(*at, status.now));
+    let rule = status.rotation.rule.as_deref().filter(|_| *what == ROTATES);
+    let rule = rule.map(|rule| format!(", by {}", clean(rule))).unwrap_or_default();
+    if *what == ROTATES && *at < status.now {
+        return Some(format!("rotation is overdue since {when}{rule}"));
     }
-    Some(format!("{what} {} ({})", date(*at), distance(*at, status.now)))
+    Some(format!("{what} at {when}{rule}"))
 }
 
-fn rows(status: &Status, screen: Screen) -> Vec<String> {
+const ROTATES: &str = "rotates";
+
+/// What is known, a row for each; none takes more than `at_most` lines.
+fn rows(status: &Status, screen: Screen, at_most: usize) -> Vec<String> {
     let mut rows = Vec::new();
-    let mut row = |label: &str, text: String, most| rows.extend(labelled(label, &text, most, screen));
+    let mut row = |label: &str, text: String, most: usize| {
+        rows.extend(labelled(label, &text, most.min(at_most), screen))
+    };
     row("session", session(status), 3);
     if let Some(remedy) = status.connection.remedy.as_ref().filter(|_| !status.connected) {
         row("", format!("→ {}", clean(remedy)), 2);
@@ -130,7 +139,7 @@ fn rows(status: &Status, screen: Screen) -> Vec<String> {
     match &status.certificate {
         Some(c) => {
             let key = clean(&c.key_type);
-            let ends = if c.not_after <= status.now { "EXPIRED" } else { "valid" };
+            let ends = if c.not_after <= status.now { "EXPIRED since" } else { "valid until" };
             let age = distance(c.not_before, status.now);
             row(
                 "certificate",
@@ -138,7 +147,7 @@ fn rows(status: &Status, screen: Screen) -> Vec<String> {
                 1,
             );
             row("", clean(&c.id), 1);
-            row("", format!("{ends} until {} ({})", date(c.not_after), distance(c.not_after, status.now)), 1);
+            row("", format!("{ends} {} ({})", date(c.not_after), distance(c.not_after, status.now)), 1);
         }
         None => row("certificate", "none in use".to_owned(), 1),
     }
@@ -183,6 +192,7 @@ fn rotation(status: &Status) -> String {
     let rotation = &status.rotation;
     let mut words = match (rotation.enabled, rotation.due_at) {
         (false, _) => "switched off".to_owned(),
+        (true, Some(at)) if at < status.now => format!("overdue since {}", day(at)),
         (true, Some(at)) => format!("due {}", day(at)),
         (true, None) => "on".to_owned(),
     };
@@ -295,5 +305,7 @@ fn labelled(label: &str, text: &str, most: usize, screen: Screen) -> Vec<String>
     starts.zip(lines).map(|(start, line)| start + &line).collect()
 }
 
+/// Lines that alerts get when the rows would take them all.
+const FOR_ALERTS: usize = 5;
 /// Width of the labels' column.
 const INDENT: usize = 13;

@@ -86,13 +86,48 @@ fn golden(given: &Status, expected: &str) {
 fn a_device_that_is_provisioning_says_which_step() {
     let mut given = fresh(State::Registering, "RegisterThing with template certrot-claim");
     given.until = Some(at(30));
-    given.operation = Some(Operation { id: 1, kind: "provision".into(), step: "register".into(), started: at(-2) });
-    golden(&given, "PROVISIONING");
+    given.operation =
+        Some(Operation { id: 1, kind: "provision".into(), step: "register".into(), started: at(-2) });
+    golden(
+        &given,
+        "\
+certrotd 0.1.0 · serial SN-0001
+
+Provisioning: registering the new certificate
+  since      2026-11-24 09:58:30 UTC (90 s)
+  why        RegisterThing with template certrot-claim
+  next       gives this step up at 2026-11-24 10:00:30 UTC (in 30 s)
+
+session      not connected
+certificate  none in use
+rotation     on, none so far
+retire       nothing pending
+",
+    );
 }
 
 #[test]
 fn a_steady_device_says_when_the_next_rotation_is() {
-    golden(&steady(), "STEADY");
+    golden(
+        &steady(),
+        "\
+certrotd 0.1.0 · thing SN-0001
+
+Steady: provisioned and connected
+  since      2026-11-24 07:00:00 UTC (3 h)
+  why        nothing to do until the next rotation
+  next       rotates at 2027-02-19 10:00:00 UTC (in 87 days), by max-age
+
+session      connected since 2026-11-24 07:00:00 UTC (3 h)
+certificate  generation 7, ecdsa-p256, issued 2026-11-21 (3 days ago)
+             0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+             valid until 2049-12-31 23:59:59 UTC (in 23 years)
+rotation     due 2027-02-19, last done 2026-11-21 (3 days ago)
+retire       nothing pending
+hooks        generation 7: 10-nginx ok
+on disk      6 (proved, retired), 7 (proved, in use)
+",
+    );
 }
 
 #[test]
@@ -102,10 +137,30 @@ fn a_rotating_device_says_which_step() {
     given.since = at(-4);
     given.why = "ordered by user 0".into();
     given.until = Some(at(56));
-    given.operation = Some(Operation { id: 9, kind: "rotation".into(), step: "prove".into(), started: at(-6) });
+    given.operation =
+        Some(Operation { id: 9, kind: "rotation".into(), step: "prove".into(), started: at(-6) });
     given.rotation.last_result = None;
     given.generations.push(Generation { stage: Stage::Registered, ..generation(8, Mark::Clear, false) });
-    golden(&given, "ROTATING");
+    golden(
+        &given,
+        "\
+certrotd 0.1.0 · thing SN-0001
+
+Rotating: proving the new certificate in a session
+  since      2026-11-24 09:59:56 UTC (4 s)
+  why        ordered by user 0
+  next       gives this step up at 2026-11-24 10:00:56 UTC (in 56 s)
+
+session      connected since 2026-11-24 07:00:00 UTC (3 h)
+certificate  generation 7, ecdsa-p256, issued 2026-11-21 (3 days ago)
+             0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+             valid until 2049-12-31 23:59:59 UTC (in 23 years)
+rotation     due 2027-02-19, none so far
+retire       nothing pending
+hooks        generation 7: 10-nginx ok
+on disk      6 (proved, retired), 7 (proved, in use), 8 (registered)
+",
+    );
 }
 
 #[test]
@@ -119,9 +174,31 @@ fn a_waiting_device_says_until_when_and_why() {
         level: Level::Warn,
         code: "register-denied".into(),
         text: "the claim was denied 4 times".into(),
-        remedy: some("see that the serial is on the allow-list; if the thing holds a certificate: certrot-fleet reclaim SN-0001"),
+        remedy: some(
+            "see that the serial is on the allow-list; if the thing holds a certificate: certrot-fleet reclaim SN-0001",
+        ),
     }];
-    golden(&given, "WAITING");
+    golden(
+        &given,
+        "\
+certrotd 0.1.0 · serial SN-0001
+
+Not provisioned yet, and waiting
+  since      2026-11-24 09:58:30 UTC (90 s)
+  why        RegisterThing was answered ACCESS_DENIED: the hook denies it, fails
+             or is throttled (rule 6)
+  next       goes on at 2026-11-24 10:05:00 UTC (in 5 min)
+
+session      not connected
+certificate  none in use
+rotation     on, none so far
+retire       nothing pending
+
+WARN         the claim was denied 4 times
+             → see that the serial is on the allow-list; if the thing holds a
+             certificate: certrot-fleet reclaim SN-0001
+",
+    );
 }
 
 #[test]
@@ -145,14 +222,51 @@ fn a_contested_device_says_that_another_has_its_client_id() {
         text: "no rotation while another client has our client id".into(),
         remedy: None,
     }];
-    golden(&given, "CONTESTED");
+    golden(
+        &given,
+        "\
+certrotd 0.1.0 · thing SN-0001
+
+Contested: another client uses this device's client id
+  since      2026-11-24 07:00:00 UTC (3 h)
+  why        5 sessions were closed within 10 minutes of their start
+  next       connects again at 2026-11-24 10:09:40 UTC (in 9 min)
+
+session      not connected since 2026-11-24 09:59:40 UTC (20 s), 5 failures:
+             another client connects with the client id SN-0001
+             → find the copied disk or the second agent and stop it
+certificate  generation 7, ecdsa-p256, issued 2026-11-21 (3 days ago)
+             0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+             valid until 2049-12-31 23:59:59 UTC (in 23 years)
+rotation     due 2027-02-19, last done 2026-11-21 (3 days ago)
+retire       nothing pending
+hooks        generation 7: 10-nginx ok
+on disk      6 (proved, retired), 7 (proved, in use)
+
+ERROR        no rotation while another client has our client id
+",
+    );
 }
 
 #[test]
 fn a_device_without_a_serial_says_how_to_give_it_one() {
     let mut given = fresh(State::AwaitingSerial, "neither the configuration nor the store has a serial");
     given.serial = None;
-    golden(&given, "NO SERIAL");
+    golden(
+        &given,
+        "\
+certrotd 0.1.0
+
+Waiting for its serial: certrotctl provision SERIAL
+  since      2026-11-24 09:58:30 UTC (90 s)
+  why        neither the configuration nor the store has a serial
+
+session      not connected
+certificate  none in use
+rotation     on, none so far
+retire       nothing pending
+",
+    );
 }
 
 #[test]
@@ -175,7 +289,28 @@ fn a_device_that_cannot_reach_the_cloud_says_where_it_ends_and_what_clears_it() 
         retry_at: Some(at(120)),
         text: None,
     };
-    golden(&given, "UNREACHABLE");
+    golden(
+        &given,
+        "\
+certrotd 0.1.0 · thing SN-0001
+
+Steady, but not connected
+  since      2026-11-24 07:00:00 UTC (3 h)
+  why        nothing to do until the next rotation
+  next       connects again at 2026-11-24 10:00:45 UTC (in 45 s)
+
+session      not connected since 2026-11-24 09:20:00 UTC (40 min), 1 failure:
+             the name abc-ats.iot.eu-west-1.amazonaws.com has no address
+             → see the network's name servers (resolvectl status)
+certificate  generation 7, ecdsa-p256, issued 2026-11-21 (3 days ago)
+             0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+             valid until 2049-12-31 23:59:59 UTC (in 23 years)
+rotation     due 2027-02-19, last done 2026-11-21 (3 days ago)
+retire       the commit of generation 7 is not accepted yet, sent 3 times
+hooks        generation 7: 10-nginx ok
+on disk      6 (proved, retired), 7 (proved, in use)
+",
+    );
 }
 
 #[test]
@@ -197,14 +332,37 @@ fn an_expired_certificate_is_the_first_thing_that_is_said() {
     if let Some(certificate) = &mut given.certificate {
         certificate.not_after = at(-2 * DAY);
     }
-    golden(&given, "EXPIRED");
+    golden(
+        &given,
+        "\
+certrotd 0.1.0 · thing SN-0001
+
+EXPIRED certificate. Not connected, and waiting
+  since      2026-11-24 07:00:00 UTC (3 h)
+  why        every generation was refused; the claim comes next
+  next       goes on at 2026-11-24 12:00:00 UTC (in 2 h)
+
+session      not connected since 2026-11-24 07:00:00 UTC (3 h)
+certificate  generation 7, ecdsa-p256, issued 2026-11-21 (3 days ago)
+             0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+             EXPIRED since 2026-11-22 10:00:00 UTC (2 days ago)
+rotation     overdue since 2026-10-22, last failed at issue 60 min ago: no
+             answer within 30 s, 12 in a row failed
+retire       nothing pending
+hooks        generation 7: 10-nginx ok
+on disk      6 (proved, retired), 7 (proved, in use)
+clock        not trusted: not synchronised for 12 min, going by the floor
+",
+    );
 }
 
 #[test]
 fn an_overdue_rotation_is_said_as_such() {
     let mut given = steady();
     given.rotation.due_at = Some(at(-DAY * 3));
-    assert!(shown(&given).contains("  next       rotation is overdue since 2026-11-21 10:00:00 UTC (3 days ago)\n"));
+    assert!(shown(&given).contains(
+        "  next       rotation is overdue since 2026-11-21 10:00:00 UTC (3 days ago), by\n             max-age\n"
+    ));
 }
 
 #[test]
