@@ -266,6 +266,16 @@ mod tests {
         assert!(identity.for_one_dial(8883).0.enable_sni);
     }
 
+    /// The second guard (rustls resumes only where verifier and certificate are the same objects) is rustls's; what a
+    /// server sees of both is shown against one in `tests/mosquitto/resumption.rs`.
+    #[test]
+    fn no_session_is_kept_for_resumption() {
+        let (pem, chain, key) = pair();
+        let identity = ClientIdentity::new(pem.as_bytes(), chain, &key, clock()).unwrap();
+        let kept = format!("{:?}", identity.for_one_dial(8883).0.resumption);
+        assert!(kept.contains("NoClientSessionStorage"), "{kept}");
+    }
+
     #[test]
     fn the_flag_of_one_dial_is_not_the_flag_of_another() {
         let (pem, chain, key) = pair();
