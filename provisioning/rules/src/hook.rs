@@ -255,3 +255,6 @@ fn is_used_up(word: &Reclaim, event: &Event, held: &[Certificate]) -> bool {
 fn shortened(word: &str) -> String {
     word.chars().take(40).collect()
 }
+
+#[cfg(test)]
+mod tests;
