@@ -2,6 +2,9 @@
 //!
 //! The files under `provisioning/` are the source; nothing else writes a policy. Placeholders `{region}` and the like
 //! are filled in inside JSON strings only, so a value cannot change the shape of a document.
+//!
+//! Both templates keep an existing thing as it is and set the certificate ACTIVE (AWS's own example does); that a
+//! quarantined certificate is not woken up by its token is the claim hook's to see to.
 
 use serde_json::Value;
 

@@ -350,6 +350,41 @@ fn rule_12_an_operator_who_deactivates_the_committer_stops_the_handler_before_th
 }
 
 #[test]
+fn rule_12_an_operator_who_detaches_the_committer_stops_the_handler_before_the_next_victim() {
+    for at in 0..40 {
+        let mut registry = Registry::with(&[1, 2, 3, 4]);
+        let mut retire = Retire::new(commit(3), now());
+        let mut blows = 0;
+        for turn in 0.. {
+            if turn == at {
+                registry.certificates.get_mut(&id(3)).unwrap().attached = false;
+            }
+            let Some(call) = retire.next() else { break };
+            blows += usize::from(turn >= at && matches!(call, Call::UpdateCertificate { .. }));
+            let outcome = registry.perform(call);
+            retire.feed(outcome);
+        }
+        assert!(blows <= 1, "after call {at} came {blows} more");
+    }
+}
+
+#[test]
+fn rule_12_a_handler_that_stops_clears_nothing_up_either() {
+    let mut registry = Registry::with(&[1, 2, 3]);
+    registry.certificates.get_mut(&id(0)).unwrap().status = Status::Revoked;
+    let reply = Retire::new(commit(2), now()).run(|call| {
+        if matches!(call, Call::ListPrincipalThings { .. }) {
+            registry.certificates.get_mut(&id(2)).unwrap().status = Status::Inactive;
+        }
+        registry.perform(call)
+    });
+    assert_eq!(rejected(&reply.unwrap()).0, Reason::NotActive);
+    let left = &registry.certificates[&id(0)];
+    assert!(left.attached && left.policies.len() == 2);
+    assert_eq!(registry.status(1), Some(Status::Active));
+}
+
+#[test]
 fn rule_12_a_committer_that_is_not_attached_or_not_active_retires_nobody() {
     let mut registry = Registry::with(&[1, 2]);
     registry.certificates.get_mut(&id(1)).unwrap().attached = false;
