@@ -2,6 +2,9 @@
 //!
 //! The files under `provisioning/` are the source; nothing else writes a policy. Placeholders `{region}` and the like
 //! are filled in inside JSON strings only, so a value cannot change the shape of a document.
+//!
+//! Both templates keep an existing thing as it is. They say nothing of a certificate that is registered already, as
+//! AWS's own examples do, so that a token cannot wake up one under quarantine; the claim hook denies that as well.
 
 use serde_json::Value;
 
@@ -149,6 +152,18 @@ mod tests {
             }
         }
         assert!(device_policy(&values).contains("client/${iot:Connection.Thing.ThingName}"));
+    }
+
+    #[test]
+    fn no_template_replaces_the_status_of_a_certificate_that_is_registered_already() {
+        let values = Values::new("eu-west-1", "123456789012");
+        for text in [claim_template(&values), rotation_template(&values)] {
+            let body: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(body["Resources"]["certificate"]["OverrideSettings"], Value::Null);
+            for setting in ["AttributePayload", "ThingTypeName", "ThingGroups"] {
+                assert_eq!(body["Resources"]["thing"]["OverrideSettings"][setting], "DO_NOTHING");
+            }
+        }
     }
 
     #[test]

@@ -201,7 +201,7 @@ pub fn decide(event: &Event, subject: &Serial, facts: &Facts, now: Timestamp) ->
     if facts.listing == Listing::NotListed {
         return Err(Denial::NotListed(thing.to_owned()));
     }
-    // A registration that is tried again sets its certificate ACTIVE: an operator's quarantine must outlive that.
+    // A registration that is tried again may set its certificate ACTIVE: an operator's quarantine must outlive that.
     let own = facts.held.iter().find(|c| c.id == event.certificate_id);
     if let Some(own) = own.filter(|c| c.status.is_dead()) {
         let (id, status) = (own.id.clone(), own.status);
@@ -255,3 +255,6 @@ fn is_used_up(word: &Reclaim, event: &Event, held: &[Certificate]) -> bool {
 fn shortened(word: &str) -> String {
     word.chars().take(40).collect()
 }
+
+#[cfg(test)]
+mod tests;

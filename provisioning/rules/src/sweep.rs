@@ -80,3 +80,64 @@ fn verdict(certificate: &Certificate, attached: &[Certificate], record: &Record)
         None => Verdict::Report(Why::NoNewerCommit),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::COMMIT_ATTRIBUTE;
+
+    fn id(letter: &str) -> String {
+        letter.repeat(64)
+    }
+
+    fn certificate(letter: &str, status: Status, hour: i64) -> Certificate {
+        let created = Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap();
+        Certificate { id: id(letter), status, created, not_after: None }
+    }
+
+    fn swept(attached: &[Certificate], committed: &[&str]) -> Vec<Verdict> {
+        let record =
+            committed.iter().fold(Record::default(), |r, letter| r.with(&id(letter), Timestamp::UNIX_EPOCH));
+        let attributes = [(COMMIT_ATTRIBUTE.to_owned(), record.value())].into();
+        let view = View { thing: Thing { version: None, attributes }, attached: attached.to_vec() };
+        sweep(&view).into_iter().map(|f| f.verdict).collect()
+    }
+
+    use Status::{Active, Inactive, Revoked};
+
+    #[test]
+    fn rule_15_a_certificate_is_retired_only_by_a_newer_active_one_that_committed() {
+        let by = |letter: &str| Verdict::Retire { by: id(letter) };
+        let two = [certificate("a", Active, 1), certificate("b", Active, 2)];
+        assert_eq!(swept(&two, &["b"]), [by("b"), Verdict::Report(Why::NewestActive)]);
+        assert_eq!(swept(&two, &["a"])[0], Verdict::Report(Why::NoNewerCommit));
+        let dead = [certificate("a", Revoked, 1), certificate("b", Inactive, 2), certificate("c", Active, 3)];
+        assert_eq!(swept(&dead, &["b"])[0], Verdict::Report(Why::NoNewerCommit));
+        assert_eq!(swept(&dead, &["b", "c"])[..2], [by("c"), by("c")]);
+    }
+
+    #[test]
+    fn rule_15_a_thing_that_never_committed_is_only_reported() {
+        let two = [certificate("a", Inactive, 1), certificate("b", Active, 2)];
+        assert_eq!(swept(&two, &[])[0], Verdict::Report(Why::NeverCommitted));
+    }
+
+    #[test]
+    fn rule_15_the_only_certificate_and_the_newest_active_one_are_never_changed() {
+        assert_eq!(swept(&[certificate("a", Revoked, 1)], &["b"]), [Verdict::Report(Why::OnlyOne)]);
+        let two = [certificate("a", Active, 1), certificate("b", Revoked, 2)];
+        assert_eq!(
+            swept(&two, &["a", "b"]),
+            [Verdict::Report(Why::NewestActive), Verdict::Report(Why::NoNewerCommit)]
+        );
+    }
+
+    #[test]
+    fn rule_15_certificates_of_the_same_moment_never_retire_each_other() {
+        let twins = [certificate("a", Active, 1), certificate("b", Active, 1)];
+        assert_eq!(
+            swept(&twins, &["a", "b"]),
+            [Verdict::Report(Why::NewestActive), Verdict::Report(Why::NewestActive)]
+        );
+    }
+}

@@ -146,14 +146,24 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Makes a 2048-bit RSA key as CreateKeysAndCertificate does; takes seconds in a build that is not optimised.
-///
-/// Returns the PKCS#1 PEM and the public key.
-pub fn rsa_key() -> Result<(String, SubjectPublicKeyInfo), CaError> {
+pub fn rsa_key() -> Result<RsaKey, CaError> {
     let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).map_err(crypto("an RSA key"))?;
     let pem = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).map_err(crypto("an RSA key"))?;
-    let public = key.to_public_key().to_public_key_der().map_err(crypto("an RSA key"))?;
+    let public = key.to_public_key();
+    let public_pem = public.to_public_key_pem(rsa::pkcs8::LineEnding::LF).map_err(crypto("an RSA key"))?;
+    let public = public.to_public_key_der().map_err(crypto("an RSA key"))?;
     let public = SubjectPublicKeyInfo::from_der(public.as_bytes()).map_err(crypto("an RSA key"))?;
-    Ok((pem.to_string(), public))
+    Ok(RsaKey { private_pem: pem.to_string(), public_pem, public })
+}
+
+/// A key pair made by the cloud.
+pub struct RsaKey {
+    /// PKCS#1 PEM, as AWS sends it.
+    pub private_pem: String,
+    /// SubjectPublicKeyInfo PEM.
+    pub public_pem: String,
+    /// The public key, for a certificate.
+    pub public: SubjectPublicKeyInfo,
 }
 
 /// Checks a certificate signing request as AWS documents it and returns its public key.

@@ -6,12 +6,22 @@
 //! - a variable without a value makes an Allow statement grant nothing, and a Deny statement deny: in its resource it
 //!   stands for anything, in its condition it counts as met.
 //!
+//! `policy/pattern.rs` matches, `policy/condition.rs` holds conditions, `policy/parse.rs` reads.
+//!
 //! The *value* of a variable is always literal text. A client id `*` matches the one resource that ends in `*`.
+
+mod condition;
+mod parse;
+mod pattern;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use thiserror::Error;
+
+use condition::Condition;
+use parse::{known, statement};
+use pattern::{Pattern, Undefined};
 
 /// One policy document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +138,12 @@ impl Context {
     fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
+
+    /// Values in lower case; names stay.
+    fn lower(&self) -> Self {
+        let variables = self.variables.iter().map(|(k, v)| (k.clone(), v.to_lowercase())).collect();
+        Context { variables }
+    }
 }
 
 /// Makes resource ARNs for one account.
@@ -238,263 +254,5 @@ enum Effect {
     Deny,
 }
 
-/// What a variable without a value does to the statement it stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Undefined {
-    MatchesNothing,
-    MatchesAnything,
-}
-
-/// One operator with one key and its values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Condition {
-    test: Test,
-    negated: bool,
-    if_exists: bool,
-    key: String,
-    values: Vec<Pattern>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Test {
-    Equals,
-    EqualsIgnoreCase,
-    Like,
-    Bool,
-    Null,
-}
-
-impl Condition {
-    fn holds(&self, context: &Context, undefined: Undefined) -> bool {
-        let value = context.get(&self.key);
-        if self.test == Test::Null {
-            return self.values.iter().any(|p| p.text_is(if value.is_none() { "true" } else { "false" }));
-        }
-        let Some(value) = value else {
-            return self.if_exists || undefined == Undefined::MatchesAnything;
-        };
-        self.values.iter().any(|p| self.meets(p, value, context, undefined)) != self.negated
-    }
-
-    fn meets(&self, pattern: &Pattern, value: &str, context: &Context, undefined: Undefined) -> bool {
-        // A negated test that an undefined variable makes unanswerable must come out as `undefined` wants it.
-        let undefined = match (self.negated, undefined) {
-            (false, same) => same,
-            (true, Undefined::MatchesAnything) => Undefined::MatchesNothing,
-            (true, Undefined::MatchesNothing) => Undefined::MatchesAnything,
-        };
-        match self.test {
-            Test::Like => pattern.matches(value, context, undefined),
-            Test::Equals => pattern.literal().matches(value, context, undefined),
-            Test::EqualsIgnoreCase | Test::Bool => {
-                pattern.literal().lower().matches(&value.to_lowercase(), &context.lower(), undefined)
-            }
-            Test::Null => false,
-        }
-    }
-}
-
-impl Context {
-    /// Values in lower case; names stay.
-    fn lower(&self) -> Self {
-        let variables = self.variables.iter().map(|(k, v)| (k.clone(), v.to_lowercase())).collect();
-        Context { variables }
-    }
-}
-
-/// A text with wildcards and variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern(Vec<Token>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Char(char),
-    AnyOne,
-    AnyRun,
-    Variable { name: String, default: Option<String> },
-}
-
-impl Pattern {
-    fn parse(text: &str) -> Result<Self, PolicyError> {
-        let mut tokens = Vec::new();
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            if let Some(open) = rest.strip_prefix("${") {
-                let (inside, after) =
-                    open.split_once('}').ok_or_else(|| PolicyError::Variable(text.to_owned()))?;
-                tokens.push(Token::of_variable(inside));
-                rest = after;
-                continue;
-            }
-            tokens.push(match c {
-                '*' => Token::AnyRun,
-                '?' => Token::AnyOne,
-                c => Token::Char(c),
-            });
-            rest = &rest[c.len_utf8()..];
-        }
-        Ok(Pattern(tokens))
-    }
-
-    /// The same with `*` and `?` as plain characters, for operators that do not know wildcards.
-    fn literal(&self) -> Self {
-        let plain = |t: &Token| match t {
-            Token::AnyRun => Token::Char('*'),
-            Token::AnyOne => Token::Char('?'),
-            t => t.clone(),
-        };
-        Pattern(self.0.iter().map(plain).collect())
-    }
-
-    fn lower(&self) -> Self {
-        let lower = |t: &Token| match t {
-            Token::Char(c) => c.to_lowercase().map(Token::Char).collect(),
-            t => vec![t.clone()],
-        };
-        Pattern(self.0.iter().flat_map(lower).collect())
-    }
-
-    fn text_is(&self, text: &str) -> bool {
-        self.matches(text, &Context::default(), Undefined::MatchesNothing)
-    }
-
-    fn matches(&self, text: &str, context: &Context, undefined: Undefined) -> bool {
-        match self.resolve(context, undefined) {
-            Some(glob) => glob_matches(&glob, &text.chars().collect::<Vec<_>>()),
-            None => false,
-        }
-    }
-
-    /// Puts values in for variables, as literal characters; `None` where one without a value matches nothing.
-    fn resolve(&self, context: &Context, undefined: Undefined) -> Option<Vec<Glob>> {
-        let mut glob = Vec::with_capacity(self.0.len());
-        for token in &self.0 {
-            match token {
-                Token::Char(c) => glob.push(Glob::Char(*c)),
-                Token::AnyOne => glob.push(Glob::AnyOne),
-                Token::AnyRun => glob.push(Glob::AnyRun),
-                Token::Variable { name, default } => {
-                    match (context.get(name).or(default.as_deref()), undefined) {
-                        (Some(value), _) => glob.extend(value.chars().map(Glob::Char)),
-                        (None, Undefined::MatchesAnything) => glob.push(Glob::AnyRun),
-                        (None, Undefined::MatchesNothing) => return None,
-                    }
-                }
-            }
-        }
-        Some(glob)
-    }
-}
-
-impl Token {
-    /// `${*}`, `${?}` and `${$}` are the characters themselves; `${name, 'word'}` has a default (IAM's variables).
-    fn of_variable(inside: &str) -> Self {
-        match inside {
-            "*" => return Token::Char('*'),
-            "?" => return Token::Char('?'),
-            "$" => return Token::Char('$'),
-            _ => {}
-        }
-        let (name, default) = match inside.split_once(',') {
-            Some((name, default)) => (name, Some(default.trim().trim_matches('\'').to_owned())),
-            None => (inside, None),
-        };
-        Token::Variable { name: name.trim().to_owned(), default }
-    }
-}
-
-/// A pattern with its variables filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Glob {
-    Char(char),
-    AnyOne,
-    AnyRun,
-}
-
-/// Matches in time proportional to pattern × text: on a mismatch only the last `*` takes one character more.
-fn glob_matches(glob: &[Glob], text: &[char]) -> bool {
-    let (mut g, mut t) = (0, 0);
-    let mut last_run: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match glob.get(g) {
-            Some(Glob::AnyRun) => {
-                last_run = Some((g, t));
-                g += 1;
-            }
-            Some(Glob::AnyOne) => (g, t) = (g + 1, t + 1),
-            Some(Glob::Char(c)) if *c == text[t] => (g, t) = (g + 1, t + 1),
-            _ => match last_run {
-                Some((star, taken)) => {
-                    last_run = Some((star, taken + 1));
-                    (g, t) = (star + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[g..].iter().all(|token| *token == Glob::AnyRun)
-}
-
-fn statement(value: &Value) -> Result<Statement, PolicyError> {
-    let map = value.as_object().ok_or(PolicyError::Shape { element: "Statement" })?;
-    known(map, &["Sid", "Effect", "Action", "Resource", "Condition"])?;
-    let effect = match map.get("Effect").and_then(Value::as_str) {
-        Some("Allow") => Effect::Allow,
-        Some("Deny") => Effect::Deny,
-        _ => return Err(PolicyError::Effect),
-    };
-    let actions = patterns(map.get("Action"), "Action")?.iter().map(Pattern::lower).collect();
-    let resources = patterns(map.get("Resource"), "Resource")?;
-    let conditions = match map.get("Condition") {
-        None => Vec::new(),
-        Some(Value::Object(operators)) => conditions(operators)?,
-        Some(_) => return Err(PolicyError::Shape { element: "Condition" }),
-    };
-    Ok(Statement { effect, actions, resources, conditions })
-}
-
-fn conditions(operators: &Map<String, Value>) -> Result<Vec<Condition>, PolicyError> {
-    let mut conditions = Vec::new();
-    for (operator, keys) in operators {
-        let keys = keys.as_object().ok_or(PolicyError::Shape { element: "Condition" })?;
-        let bare = operator.strip_suffix("IfExists").unwrap_or(operator);
-        let (test, negated) = match bare {
-            "StringEquals" => (Test::Equals, false),
-            "StringNotEquals" => (Test::Equals, true),
-            "StringEqualsIgnoreCase" => (Test::EqualsIgnoreCase, false),
-            "StringNotEqualsIgnoreCase" => (Test::EqualsIgnoreCase, true),
-            "StringLike" | "ArnLike" | "ArnEquals" => (Test::Like, false),
-            "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => (Test::Like, true),
-            "Bool" => (Test::Bool, false),
-            "Null" => (Test::Null, false),
-            _ => return Err(PolicyError::Operator(operator.clone())),
-        };
-        for (key, values) in keys {
-            let values = patterns(Some(values), "Condition")?;
-            let if_exists = bare.len() != operator.len();
-            conditions.push(Condition { test, negated, if_exists, key: key.clone(), values });
-        }
-    }
-    Ok(conditions)
-}
-
-/// Reads a string, a boolean or a list of them.
-fn patterns(value: Option<&Value>, element: &'static str) -> Result<Vec<Pattern>, PolicyError> {
-    let one = |v: &Value| match v {
-        Value::String(text) => Pattern::parse(text),
-        Value::Bool(b) if element == "Condition" => Pattern::parse(if *b { "true" } else { "false" }),
-        _ => Err(PolicyError::Shape { element }),
-    };
-    match value {
-        Some(Value::Array(list)) if !list.is_empty() => list.iter().map(one).collect(),
-        Some(value @ (Value::String(_) | Value::Bool(_))) => Ok(vec![one(value)?]),
-        _ => Err(PolicyError::Shape { element }),
-    }
-}
-
-fn known(map: &Map<String, Value>, names: &[&str]) -> Result<(), PolicyError> {
-    match map.keys().find(|key| !names.contains(&key.as_str())) {
-        Some(stranger) => Err(PolicyError::Element(stranger.clone())),
-        None => Ok(()),
-    }
-}
+#[cfg(test)]
+mod tests;

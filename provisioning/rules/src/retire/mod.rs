@@ -200,7 +200,7 @@ impl Retire {
         };
         let next = self.victims.iter().enumerate().skip(from).find(|(_, v)| due(v)).map(|(i, _)| i);
         match (next, blow) {
-            (Some(victim), _) => self.step = Step::Guard { blow, victim, read: Read::Status },
+            (Some(victim), _) => self.step = Step::Guard { blow, victim, read: Read::Things },
             (None, Blow::Inactive) => self.kill_from(Blow::Revoked, 0),
             (None, Blow::Revoked) => self.settle(),
         }
@@ -209,15 +209,15 @@ impl Retire {
     /// Rule 12: X is ACTIVE and attached to the thing in the topic, or the handler stops.
     fn guarded(&mut self, blow: Blow, victim: usize, read: Read, outcome: Outcome) {
         match (read, outcome) {
+            (Read::Things, Outcome::Names(things)) if things.contains(&self.thing) => {
+                self.step = Step::Guard { blow, victim, read: Read::Status };
+            }
+            (Read::Things, Outcome::Names(_) | Outcome::Gone) => self.reject(Reason::NotAttached, Some(SOON)),
             (Read::Status, Outcome::Certificate(x)) if x.status == Status::Active => {
-                self.step = Step::Guard { blow, victim, read: Read::Things };
+                self.step = Step::Kill { blow, victim };
             }
             (Read::Status, Outcome::Certificate(x)) => self.reject_status(x.status),
             (Read::Status, Outcome::Gone) => self.reject(Reason::NotActive, None),
-            (Read::Things, Outcome::Names(things)) if things.contains(&self.thing) => {
-                self.step = Step::Kill { blow, victim };
-            }
-            (Read::Things, Outcome::Names(_) | Outcome::Gone) => self.reject(Reason::NotAttached, Some(SOON)),
             _ => self.reject(Reason::Unfinished, Some(LATER)),
         }
     }
@@ -349,11 +349,11 @@ impl Blow {
     }
 }
 
-/// The two readings of X before a blow.
+/// The two readings of X before a blow; its status, which an operator changes, comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Read {
-    Status,
     Things,
+    Status,
 }
 
 /// What is wrong with a commit by itself, before the registry is asked (rule 11).

@@ -167,10 +167,10 @@ async fn perform(
 
 async fn create(cloud: &Arc<Cloud>, asker: &Asker) -> Result<Answer, Rejection> {
     let made = tokio::task::spawn_blocking(ca::rsa_key).await;
-    let (private, public) = made.map_err(|_| internal())?.map_err(|_| internal())?;
-    let minted = cloud.mint(&public, Status::PendingActivation).map_err(|_| internal())?;
+    let key = made.map_err(|_| internal())?.map_err(|_| internal())?;
+    let minted = cloud.mint(&key.public, Status::PendingActivation).map_err(|_| internal())?;
     let mut answer = issued(cloud, asker, &minted, true);
-    answer.insert("privateKey".into(), private.into());
+    answer.insert("privateKey".into(), key.private_pem.into());
     Ok(answer)
 }
 

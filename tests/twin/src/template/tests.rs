@@ -46,8 +46,11 @@ fn the_shipped_templates_name_the_thing_by_serial_and_leave_an_existing_thing_as
         assert_eq!(thing.on_groups, Override::DoNothing);
         assert_eq!(thing.on_thing_type, Override::DoNothing);
         assert!(thing.attributes.is_empty() && thing.groups.is_empty() && thing.thing_type.is_none());
-        let certificate =
-            CertificatePlan { id: ID.to_owned(), status: "ACTIVE".to_owned(), on_status: Override::Replace };
+        let certificate = CertificatePlan {
+            id: ID.to_owned(),
+            status: "ACTIVE".to_owned(),
+            on_status: Override::DoNothing,
+        };
         assert_eq!(plan.certificate, certificate);
         assert_eq!(plan.policies, [PolicyPlan::Named("certrot-device".to_owned())]);
     }
