@@ -42,6 +42,12 @@ impl Clock {
         real.saturating_add(self.offset).saturating_add_unsigned(ahead)
     }
 
+    /// Milliseconds since the Unix epoch, by the wall clock; for events, never for decisions.
+    pub fn wall_millis(&self) -> i64 {
+        let part = read(ClockId::CLOCK_REALTIME).tv_nsec() / 1_000_000;
+        self.wall().saturating_mul(1_000).saturating_add(part)
+    }
+
     /// Milliseconds since boot, sleep of the machine included.
     pub fn boot(&self) -> Boot {
         self.started.saturating_add(self.real_elapsed().saturating_mul(u64::from(self.rate)))

@@ -127,7 +127,7 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         }
     };
     let notify = Notify::from_environment();
-    let feed = Feed::new();
+    let feed = Feed::new(story::now(&clock));
     let (status, status_reader) = watch::channel(Arc::new(Status::default()));
     let (operators, operators_reader) = watch::channel(Arc::new(policy::operators(&config)));
     let (orders, orders_reader) = mpsc::channel(ORDERS);
@@ -152,8 +152,16 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
     let tools = Tools { store, clock, floor: Arc::new(AtomicI64::new(0)), findings: findings.into() };
     let world = World::new(tools, config);
     notify.ready();
-    let engine =
-        Engine::new(Parts { world, config_path, log, notify, orders: orders_reader, feed, status, operators });
+    let engine = Engine::new(Parts {
+        world,
+        config_path,
+        log,
+        notify,
+        orders: orders_reader,
+        feed,
+        status,
+        operators,
+    });
     engine.run(Wishes(signals)).await;
     let _ = stop.send(());
     let _ = server.await;

@@ -42,7 +42,8 @@ fn configuration(patient: &Patient) -> CheckStep {
     let claim = patient.config.claim.files.is_some();
     let provisioned = patient.disk.as_ref().is_some_and(|d| d.current().is_some());
     if claim || provisioned {
-        let detail = if claim { "in force" } else { "in force; the claim pair is not at hand, and not needed now" };
+        let detail =
+            if claim { "in force" } else { "in force; the claim pair is not at hand, and not needed now" };
         return done("configuration", CheckResult::Ok, detail, since);
     }
     failed(
@@ -64,7 +65,12 @@ fn clock(patient: &Patient) -> CheckStep {
     let remedy = "enable time synchronisation (systemd-timesyncd, chrony)";
     CheckStep {
         remedy: Some(remedy.to_owned()),
-        ..done("clock", CheckResult::Warn, "before a time that is surely past; that time is used instead", since)
+        ..done(
+            "clock",
+            CheckResult::Warn,
+            "before a time that is surely past; that time is used instead",
+            since,
+        )
     }
 }
 
@@ -79,7 +85,8 @@ fn store(patient: &Patient) -> CheckStep {
                     failed("store", &Detail::new("store", finding.to_string(), finding.fix()), since)
                 }
                 (None, Some(slot)) => {
-                    let words = format!("{} generations, generation {} in use", disk.slots.len(), slot.generation);
+                    let words =
+                        format!("{} generations, generation {} in use", disk.slots.len(), slot.generation);
                     done("store", CheckResult::Ok, &words, since)
                 }
                 (None, None) => done("store", CheckResult::Ok, "no identity yet", since),
@@ -96,9 +103,12 @@ fn space(patient: &Patient) -> CheckStep {
             let text = format!("{} bytes left: too few for a new pair", space.free_bytes);
             failed("space", &Detail::new("disk-full", text, "make room on the store's file system"), since)
         }
-        Ok(space) => {
-            done("space", CheckResult::Ok, &format!("a file was written and synced; {} MB left", space.free_bytes >> 20), since)
-        }
+        Ok(space) => done(
+            "space",
+            CheckResult::Ok,
+            &format!("a file was written and synced; {} MB left", space.free_bytes >> 20),
+            since,
+        ),
     }
 }
 
@@ -117,7 +127,12 @@ async fn network(patient: &Patient) -> Vec<CheckStep> {
     let target = Target::new(config.aws.endpoint.as_str(), config.aws.port);
     match probe_tls(&target, &identity, tools.deadline(PROBE)).await {
         Ok(facts) => vec![
-            done("dns", CheckResult::Ok, &format!("{} is {}", config.aws.endpoint.as_str(), facts.address.ip()), since),
+            done(
+                "dns",
+                CheckResult::Ok,
+                &format!("{} is {}", config.aws.endpoint.as_str(), facts.address.ip()),
+                since,
+            ),
             done("tcp", CheckResult::Ok, &format!("port {} answers", facts.address.port()), since),
             done("tls", CheckResult::Ok, &format!("{}, the server is signed by root-ca", facts.tls), since),
         ],
@@ -142,7 +157,11 @@ fn session(patient: &Patient) -> CheckStep {
         Some(session) if session.is_alive() => done("session", CheckResult::Ok, "up", since),
         _ => {
             let remedy = "certrotctl status says why; it is tried again by itself";
-            failed("session", &Detail::new("not-connected", "no session with the device's certificate", remedy), since)
+            failed(
+                "session",
+                &Detail::new("not-connected", "no session with the device's certificate", remedy),
+                since,
+            )
         }
     }
 }
@@ -152,7 +171,9 @@ async fn answers(patient: &Patient) -> CheckStep {
     let since = Instant::now();
     let Some(session) = &patient.session else { return skipped("answers", "there is no session to ask on") };
     match ask_in_vain(session, &patient.tools).await {
-        Ok(()) => done("answers", CheckResult::Ok, "a request that is no CSR was rejected, as it should be", since),
+        Ok(()) => {
+            done("answers", CheckResult::Ok, "a request that is no CSR was rejected, as it should be", since)
+        }
         Err(detail) => failed("answers", &detail, since),
     }
 }

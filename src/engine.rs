@@ -113,7 +113,8 @@ impl Engine {
     pub async fn run(mut self, signals: impl Stream<Item = Signal>) {
         let mut signals = std::pin::pin!(signals);
         let clock = self.world.tools.clock;
-        let watch_steps = move || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(async move { clock.stepped().await }) };
+        let watch_steps =
+            move || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(async move { clock.stepped().await }) };
         let mut stepped = watch_steps();
         let pulse = self.notify.watchdog_interval();
         let mut next_pulse = pulse.map(|interval| Instant::now() + interval);
@@ -161,7 +162,12 @@ impl Engine {
     /// Time and chance of this moment.
     pub(crate) fn now(&self) -> Now {
         let clock = &self.world.tools.clock;
-        Now { wall: clock.wall(), boot: clock.boot(), synchronised: clock.is_synchronised(), dice: clock.random() }
+        Now {
+            wall: clock.wall(),
+            boot: clock.boot(),
+            synchronised: clock.is_synchronised(),
+            dice: clock.random(),
+        }
     }
 
     /// One input in, one action out, begun.
@@ -258,7 +264,9 @@ impl Engine {
             return;
         }
         if self.examining.is_some() {
-            let _ = order.reply.send(Err(Problem::busy("another check is under way", "wait for it, then try again")));
+            let _ = order
+                .reply
+                .send(Err(Problem::busy("another check is under way", "wait for it, then try again")));
             return;
         }
         let at = self.now();
@@ -316,7 +324,8 @@ impl Engine {
     pub(crate) fn publish(&mut self) {
         let at = self.now();
         let before = self.status.borrow().state;
-        let mut status = status::status(&self.world, &self.machine, &self.story, &at, self.since, self.stopping);
+        let mut status =
+            status::status(&self.world, &self.machine, &self.story, &at, self.since, self.stopping);
         if status.state != before {
             self.since = now(&self.world.tools.clock);
             status.since = self.since;
@@ -336,7 +345,13 @@ impl Engine {
         let now: BTreeSet<String> = alerts.iter().map(|t| t.alert.code.clone()).collect();
         for told in alerts.iter().filter(|t| !self.told.contains(&t.alert.code)) {
             let remedy = told.alert.remedy.as_deref().unwrap_or_default();
-            tracing::error!(message_id = told.message_id, code = told.alert.code, remedy, "{}", told.alert.text);
+            tracing::error!(
+                message_id = told.message_id,
+                code = told.alert.code,
+                remedy,
+                "{}",
+                told.alert.text
+            );
         }
         self.told = now;
     }

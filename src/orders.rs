@@ -40,14 +40,17 @@ pub(crate) fn carry_out(engine: &mut Engine, what: What, by: Peer) -> Reply {
         What::Adopt => adopt(engine, by),
         What::Patch(patch) => patched(engine, &patch),
         What::History => history(engine),
-        What::Check => Err(Problem::internal("a check came the wrong way", "report this as a fault of certrotd")),
+        What::Check => {
+            Err(Problem::internal("a check came the wrong way", "report this as a fault of certrotd"))
+        }
     }
 }
 
 /// Writes an answer as JSON.
 pub(crate) fn json<T: Serialize>(answer: &T) -> Reply {
-    serde_json::to_value(answer)
-        .map_err(|_| Problem::internal("the answer could not be written", "report this as a fault of certrotd"))
+    serde_json::to_value(answer).map_err(|_| {
+        Problem::internal("the answer could not be written", "report this as a fault of certrotd")
+    })
 }
 
 fn accepted(text: impl Into<String>) -> Reply {
@@ -74,7 +77,12 @@ fn provision(engine: &mut Engine, serial: Option<String>, by: Peer) -> Reply {
                     .store
                     .set_serial(serial.as_str(), thing.as_str())
                     .map_err(|error| disk(&Detail::of_store("storing the serial", &error)))?;
-                tracing::info!(uid = by.uid, serial = serial.as_str(), thing = thing.as_str(), "serial given");
+                tracing::info!(
+                    uid = by.uid,
+                    serial = serial.as_str(),
+                    thing = thing.as_str(),
+                    "serial given"
+                );
                 let policy = crate::policy::of(&engine.world.config, engine.world.who().as_ref());
                 engine.turn(Input::Reload(policy));
                 engine.turn(Input::Happened(Happening::Changed));
@@ -91,21 +99,32 @@ fn provision(engine: &mut Engine, serial: Option<String>, by: Peer) -> Reply {
     }
     let (operation, _) = engine.story.open("provision", "order");
     engine.turn(Input::Order(Order::Provision));
-    json(&Accepted { text: format!("provisions {} with the claim now", who.thing), operation: Some(operation) })
+    json(&Accepted {
+        text: format!("provisions {} with the claim now", who.thing),
+        operation: Some(operation),
+    })
 }
 
 fn rotate(engine: &mut Engine, by: Peer) -> Reply {
     let conflict = |code: &str, detail: &str, remedy: &str| Err(Problem::conflict(code, detail, remedy));
     let current = engine.machine.disk().and_then(|d| d.current()).is_some();
     if engine.machine.offline() {
-        return conflict("offline", "an operator took the device offline", "certrotctl connect, then try again");
+        return conflict(
+            "offline",
+            "an operator took the device offline",
+            "certrotctl connect, then try again",
+        );
     }
     if engine.machine.contested() {
         let remedy = "find the other machine first: two clones would retire each other's certificates (certrotctl status)";
         return conflict("contested", "another client connects with our client id", remedy);
     }
     if !current {
-        return conflict("not-provisioned", "there is no certificate to replace", "certrotctl status says what provisioning waits for");
+        return conflict(
+            "not-provisioned",
+            "there is no certificate to replace",
+            "certrotctl status says what provisioning waits for",
+        );
     }
     if !matches!(engine.machine.link(), Link::Up { carrier: Carrier::Generation(_), .. }) {
         return conflict(
@@ -157,7 +176,8 @@ fn patched(engine: &mut Engine, patch: &RotationPatch) -> Reply {
 }
 
 fn history(engine: &Engine) -> Reply {
-    let entries = engine.world.tools.store.history().map_err(|e| disk(&Detail::of_store("reading the history", &e)))?;
+    let entries =
+        engine.world.tools.store.history().map_err(|e| disk(&Detail::of_store("reading the history", &e)))?;
     let lines: Vec<HistoryEntry> = entries
         .into_iter()
         .map(|entry| {

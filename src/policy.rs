@@ -46,7 +46,9 @@ pub fn operators(config: &Config) -> BTreeSet<u32> {
             Some(uid) => {
                 uids.insert(uid);
             }
-            None => tracing::warn!(%user, "no such user: it is in control.operators and cannot order anything"),
+            None => {
+                tracing::warn!(%user, "no such user: it is in control.operators and cannot order anything")
+            }
         }
     }
     uids

@@ -11,9 +11,7 @@ use crate::control::wire::{
     Rotation as WireRotation, State as WireState, Status, Time,
 };
 use crate::log::id;
-use crate::rotation::{
-    Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Stage, State, Wait, Why,
-};
+use crate::rotation::{Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Stage, State, Wait, Why};
 use crate::story::{Story, now, rule_word, stage_word};
 use crate::world::World;
 use crate::x509;
@@ -27,7 +25,14 @@ pub struct Told {
 }
 
 /// Builds the whole document.
-pub fn status(world: &World, machine: &Rotation, story: &Story, at: &Now, since: Time, stopping: bool) -> Status {
+pub fn status(
+    world: &World,
+    machine: &Rotation,
+    story: &Story,
+    at: &Now,
+    since: Time,
+    stopping: bool,
+) -> Status {
     let who = world.who();
     let (state, why, until) = words(world, machine, story, at);
     let state = if stopping { WireState::Stopping } else { state };
@@ -87,10 +92,13 @@ pub fn status(world: &World, machine: &Rotation, story: &Story, at: &Now, since:
         hooks: Hooks::default(),
         clock: WireClock {
             trusted: machine.clock_is_trusted(at),
-            text: (!machine.clock_is_trusted(at))
-                .then(|| "the clock is before a time that is surely past; that time is used instead".to_owned()),
+            text: (!machine.clock_is_trusted(at)).then(|| {
+                "the clock is before a time that is surely past; that time is used instead".to_owned()
+            }),
         },
-        generations: disk.map(|d| d.slots.iter().map(|s| generation(s, d.current)).collect()).unwrap_or_default(),
+        generations: disk
+            .map(|d| d.slots.iter().map(|s| generation(s, d.current)).collect())
+            .unwrap_or_default(),
         alerts: alerts(world, machine, story, at).into_iter().map(|t| t.alert).collect(),
         operation: story.operation.as_ref().map(|o| o.to_wire()),
     }
@@ -121,11 +129,16 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
         );
     }
     if let Some(disk) = machine.disk() {
-        let alive =
-            disk.slots.iter().filter(|s| s.stage == Stage::Proved && s.mark != Mark::Retired && s.is_whole()).count();
+        let alive = disk
+            .slots
+            .iter()
+            .filter(|s| s.stage == Stage::Proved && s.mark != Mark::Retired && s.is_whole())
+            .count();
         if alive >= 3 && world.config.retire.mode == RetireMode::CommitTopic {
-            let text = format!("{alive} certificates of this thing are alive: the cloud does not retire old ones");
-            let remedy = "check the retire Lambda and its topic rule: certrot-fleet status, certrot-fleet sweep";
+            let text =
+                format!("{alive} certificates of this thing are alive: the cloud does not retire old ones");
+            let remedy =
+                "check the retire Lambda and its topic rule: certrot-fleet status, certrot-fleet sweep";
             tell(Level::Error, "certificates-pile-up", text, remedy, id::CERTIFICATES_PILE_UP);
         }
         if disk.foreign && world.config.identity.machine_change != MachineChange::Provision {
@@ -163,13 +176,16 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
     match why {
         Some(Why::NothingWorks) => {
             let thing = world.who().map_or_else(|| "THING".to_owned(), |w| w.thing);
-            let remedy = format!("certrot-fleet status {thing}; certrot-fleet reclaim {thing} lets the claim in again");
+            let remedy = format!(
+                "certrot-fleet status {thing}; certrot-fleet reclaim {thing} lets the claim in again"
+            );
             let text = "the cloud refuses every certificate of this device".to_owned();
             tell(Level::Error, "certificate-refused", text, &remedy, id::CERTIFICATE_REFUSED);
         }
         Some(Why::ClaimRefused) => {
             let text = "the claim certificate cannot be used".to_owned();
-            let remedy = story.connection.as_ref().map_or("check [claim] in the configuration", |d| d.remedy.as_str());
+            let remedy =
+                story.connection.as_ref().map_or("check [claim] in the configuration", |d| d.remedy.as_str());
             tell(Level::Error, "claim-unusable", text, remedy, id::CLAIM_UNUSABLE);
         }
         _ => {}
@@ -224,7 +240,9 @@ fn words(world: &World, machine: &Rotation, story: &Story, at: &Now) -> (WireSta
 fn working(effect: Effect, thing: &str) -> (WireState, String, Option<Time>) {
     let (state, words) = match effect {
         Effect::Inspect => (WireState::Inspecting, "reads the store".to_owned()),
-        Effect::Connect(Carrier::Claim) => (WireState::Claiming, "connects with the claim certificate".to_owned()),
+        Effect::Connect(Carrier::Claim) => {
+            (WireState::Claiming, "connects with the claim certificate".to_owned())
+        }
         Effect::Connect(Carrier::Generation(n)) => {
             (WireState::Waiting, format!("connects as {thing} with generation {n}"))
         }
@@ -243,7 +261,9 @@ fn working(effect: Effect, thing: &str) -> (WireState, String, Option<Time>) {
 }
 
 fn waiting(wait: Wait, machine: &Rotation, story: &Story, thing: &str) -> (WireState, String) {
-    let text = |detail: &Option<crate::world::Detail>| detail.as_ref().map_or_else(String::new, |d| format!(": {}", d.text));
+    let text = |detail: &Option<crate::world::Detail>| {
+        detail.as_ref().map_or_else(String::new, |d| format!(": {}", d.text))
+    };
     let connection = text(&story.connection);
     let renewal = text(&story.renewal);
     match wait.why {
@@ -251,30 +271,55 @@ fn waiting(wait: Wait, machine: &Rotation, story: &Story, thing: &str) -> (WireS
             Some(rule) => (WireState::Steady, format!("nothing to do until the next rotation ({rule})")),
             None => (WireState::Steady, "nothing to do; no rotation is scheduled".to_owned()),
         },
-        Why::Clock => (WireState::AwaitingClock, "waits for a clock that can be trusted, ten minutes at most".to_owned()),
-        Why::ClockStepped => (WireState::Waiting, "the clock was stepped; no rotation for a quarter of an hour".to_owned()),
-        Why::Serial => (WireState::AwaitingSerial, "waits for a serial: certrotctl provision SERIAL".to_owned()),
-        Why::Offline => (WireState::Disconnected, "an operator took it offline: certrotctl connect".to_owned()),
-        Why::Foreign => {
-            (WireState::Held, "the store belongs to another machine (machine-change = \"hold\"): certrotctl adopt".to_owned())
+        Why::Clock => (
+            WireState::AwaitingClock,
+            "waits for a clock that can be trusted, ten minutes at most".to_owned(),
+        ),
+        Why::ClockStepped => {
+            (WireState::Waiting, "the clock was stepped; no rotation for a quarter of an hour".to_owned())
         }
-        Why::StartJitter => (WireState::Waiting, "waits a random while, so that a fleet does not come at once".to_owned()),
+        Why::Serial => {
+            (WireState::AwaitingSerial, "waits for a serial: certrotctl provision SERIAL".to_owned())
+        }
+        Why::Offline => {
+            (WireState::Disconnected, "an operator took it offline: certrotctl connect".to_owned())
+        }
+        Why::Foreign => (
+            WireState::Held,
+            "the store belongs to another machine (machine-change = \"hold\"): certrotctl adopt".to_owned(),
+        ),
+        Why::StartJitter => {
+            (WireState::Waiting, "waits a random while, so that a fleet does not come at once".to_owned())
+        }
         Why::Unreachable => (WireState::Waiting, format!("the endpoint cannot be reached{connection}")),
         Why::Refused => (WireState::Waiting, format!("the cloud refuses the certificate in use{connection}")),
         Why::NothingWorks => (
             WireState::Waiting,
-            format!("the cloud refuses every certificate; the operator's command is certrot-fleet reclaim {thing}{connection}"),
+            format!(
+                "the cloud refuses every certificate; the operator's command is certrot-fleet reclaim {thing}{connection}"
+            ),
         ),
-        Why::Contested => (WireState::Contested, "another client has our client id; connects every ten minutes".to_owned()),
+        Why::Contested => {
+            (WireState::Contested, "another client has our client id; connects every ten minutes".to_owned())
+        }
         Why::ClaimRefused => (WireState::Waiting, format!("the claim certificate is refused{connection}")),
         Why::IssueRefused => (WireState::Waiting, format!("no certificate was issued{renewal}")),
-        Why::RegisterRefused => (WireState::Waiting, format!("the new certificate was not registered{renewal}")),
-        Why::NotProved => (WireState::Waiting, format!("the new certificate does not carry a session yet{renewal}")),
-        Why::Unfit => (WireState::Waiting, format!("the new certificate lacks rights that it needs{renewal}")),
-        Why::RetireDelay => (WireState::Steady, "gives other holders of the old certificate time (retire.delay)".to_owned()),
-        Why::CommitRefused => {
-            (WireState::Retiring, format!("the cloud has not retired the old certificate yet{}", text(&story.commit)))
+        Why::RegisterRefused => {
+            (WireState::Waiting, format!("the new certificate was not registered{renewal}"))
         }
+        Why::NotProved => {
+            (WireState::Waiting, format!("the new certificate does not carry a session yet{renewal}"))
+        }
+        Why::Unfit => {
+            (WireState::Waiting, format!("the new certificate lacks rights that it needs{renewal}"))
+        }
+        Why::RetireDelay => {
+            (WireState::Steady, "gives other holders of the old certificate time (retire.delay)".to_owned())
+        }
+        Why::CommitRefused => (
+            WireState::Retiring,
+            format!("the cloud has not retired the old certificate yet{}", text(&story.commit)),
+        ),
         Why::Disk => (WireState::Waiting, format!("the disk refuses{}", text(&story.disk))),
     }
 }

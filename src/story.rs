@@ -51,7 +51,12 @@ pub struct InHand {
 impl InHand {
     /// As the status shows it.
     pub fn to_wire(&self) -> Operation {
-        Operation { id: self.id, kind: self.kind.to_owned(), step: self.step.to_owned(), started: self.started }
+        Operation {
+            id: self.id,
+            kind: self.kind.to_owned(),
+            step: self.step.to_owned(),
+            started: self.started,
+        }
     }
 
     /// Its number.
@@ -180,7 +185,13 @@ impl Story {
         if self.connection.is_none() {
             self.connection_since = Some(now(&self.tools.clock));
         }
-        self.event(EventKind::Session, Some("connect"), Some(EventResult::Retry), &detail.text, Some(&detail));
+        self.event(
+            EventKind::Session,
+            Some("connect"),
+            Some(EventResult::Retry),
+            &detail.text,
+            Some(&detail),
+        );
         self.connection = Some(detail);
     }
 
@@ -242,20 +253,31 @@ impl Story {
                 detail.as_ref(),
             );
             let why = detail.as_ref().map_or("", |d| d.text.as_str());
-            self.done(true, &format!("generation {n} is in use; older certificates are retired later: {why}"), None);
+            self.done(
+                true,
+                &format!("generation {n} is in use; older certificates are retired later: {why}"),
+                None,
+            );
             self.commit = detail;
             return;
         }
         self.commit = None;
         tracing::info!(generation = n, "older certificates retired by the cloud");
-        self.event(EventKind::Retire, Some("retire"), Some(EventResult::Ok), "older certificates retired", None);
+        self.event(
+            EventKind::Retire,
+            Some("retire"),
+            Some(EventResult::Ok),
+            "older certificates retired",
+            None,
+        );
         self.remember("retire", "commit", Some(n), None, "done".to_owned(), 0);
         self.done(true, &format!("generation {n} is in use, older certificates are retired"), None);
     }
 
     fn step_failed(&mut self, effect: Effect, detail: Option<Detail>) {
         let step = step_of(effect).unwrap_or("step");
-        let detail = detail.unwrap_or_else(|| Detail::new("unknown", "no reason was given", "time: tried again"));
+        let detail =
+            detail.unwrap_or_else(|| Detail::new("unknown", "no reason was given", "time: tried again"));
         self.warn_once(step, &detail);
         self.step_event(step, EventResult::Failed, Some(&detail));
         self.failures = self.failures.saturating_add(1);
@@ -354,7 +376,7 @@ impl Story {
 
 /// The wall time of an event.
 pub fn now(clock: &Clock) -> Time {
-    Time::from_seconds(clock.wall())
+    Time(jiff::Timestamp::from_millisecond(clock.wall_millis()).unwrap_or_default())
 }
 
 /// The word of a rule, as status and history have it.
@@ -378,7 +400,10 @@ pub fn stage_word(stage: Stage) -> crate::control::wire::Stage {
 }
 
 fn opens_operation(effect: Effect) -> bool {
-    matches!(effect, Effect::Connect(Carrier::Claim) | Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_))
+    matches!(
+        effect,
+        Effect::Connect(Carrier::Claim) | Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_)
+    )
 }
 
 fn step_of(effect: Effect) -> Option<&'static str> {

@@ -36,10 +36,12 @@ pub(super) async fn connect(
         Ok(live) => live,
         Err(failure) => return down(failure.ended(), carried),
     };
-    live.session.resend(carried).await;
+    live.session.resend(carried, tools.deadline(CONNECT)).await;
     let filters = match filters(&tools, &config, carrier) {
         Ok(filters) => filters,
-        Err(detail) => return down(Ended::failed(Outcome::Local, detail), live.session.take_unacknowledged()),
+        Err(detail) => {
+            return down(Ended::failed(Outcome::Local, detail), live.session.take_unacknowledged());
+        }
     };
     // Subscribed anew each time: whether a session carries over is not known (facts), and costs one packet.
     if let Err(error) = live.session.subscribe(&filters, tools.deadline(CONNECT)).await {
@@ -74,7 +76,7 @@ pub(super) async fn prove(
     if let Some(old) = &old {
         carried.append(old.take_unacknowledged());
     }
-    live.session.resend(carried).await;
+    live.session.resend(carried, tools.deadline(CONNECT)).await;
     let asked = who(&tools.store, &config).ok_or("the thing name is not known").and_then(|who| {
         let standing = standing(&who.thing).map_err(|_| "the thing name is not one")?;
         let answers = rotation_answers(config.rotation.template.as_str()).map_err(|_| "no template name")?;
@@ -168,7 +170,9 @@ pub(crate) fn identity(tools: &Tools, config: &Config, carrier: Carrier) -> Resu
             (read(files.certificate.as_path(), "claim")?, read(files.private_key.as_path(), "claim")?)
         }
     };
-    let bad = |error: x509::Error| Detail::of("pair", &error, "a new certificate, or a person: the PEM file is damaged");
+    let bad = |error: x509::Error| {
+        Detail::of("pair", &error, "a new certificate, or a person: the PEM file is damaged")
+    };
     let chain = x509::certificates(&certificate).map_err(bad)?;
     let key = x509::private_key(&key).map_err(bad)?;
     ClientIdentity::new(&root, chain, &key, tools.tls_clock())
@@ -178,7 +182,14 @@ pub(crate) fn identity(tools: &Tools, config: &Config, carrier: Carrier) -> Resu
 fn read(path: &std::path::Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Detail> {
     std::fs::read(path).map(Zeroizing::new).map_err(|error| {
         let text = format!("reading {}: {error}", path.display());
-        Detail::new(what, text, format!("a person: put the file there, readable for certrotd ([{}])", if what == "claim" { "claim" } else { "aws" }))
+        Detail::new(
+            what,
+            text,
+            format!(
+                "a person: put the file there, readable for certrotd ([{}])",
+                if what == "claim" { "claim" } else { "aws" }
+            ),
+        )
     })
 }
 
@@ -196,8 +207,9 @@ fn filters(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Vec<Strin
     match carrier {
         Carrier::Claim => rotation_answers(config.claim.template.as_str()).map_err(bad),
         Carrier::Generation(_) => {
-            let who = who(&tools.store, config)
-                .ok_or_else(|| Detail::new("serial", "no serial is known", "a person: certrotctl provision SERIAL"))?;
+            let who = who(&tools.store, config).ok_or_else(|| {
+                Detail::new("serial", "no serial is known", "a person: certrotctl provision SERIAL")
+            })?;
             let mut filters = standing(&who.thing).map_err(bad)?;
             filters.extend(rotation_answers(config.rotation.template.as_str()).map_err(bad)?);
             Ok(filters)
@@ -208,10 +220,15 @@ fn filters(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Vec<Strin
 /// Tries on the live session whether its answers come: a request that is no CSR is rejected, and nothing is minted.
 pub(crate) async fn ask_in_vain(session: &Session, tools: &Tools) -> Result<(), Detail> {
     let question = Zeroizing::new(not_a_csr().to_vec());
-    let answer = session.request(&Operation::create_from_csr(), question, tools.deadline(super::ANSWER)).await;
+    let answer =
+        session.request(&Operation::create_from_csr(), question, tools.deadline(super::ANSWER)).await;
     match answer {
         Ok(answer) if !answer.accepted => Ok(()),
-        Ok(_) => Err(Detail::new("proof", "a request that is no CSR was accepted", "a person: check [aws] endpoint")),
+        Ok(_) => Err(Detail::new(
+            "proof",
+            "a request that is no CSR was accepted",
+            "a person: check [aws] endpoint",
+        )),
         Err(error) => Err(Detail::of("answers", &error, error.remedy())),
     }
 }

@@ -157,7 +157,9 @@ impl World {
             }
             Effect::Issue(origin) => match (live, config.identity.key_source) {
                 (None, _) => ready(no_session()),
-                (Some((_, session)), KeySource::Device) => Box::pin(request::issue(tools, config, origin, session)),
+                (Some((_, session)), KeySource::Device) => {
+                    Box::pin(request::issue(tools, config, origin, session))
+                }
                 (Some((_, session)), KeySource::Cloud) => {
                     Box::pin(request::issue_in_cloud(tools, config, origin, session))
                 }
@@ -240,7 +242,8 @@ fn local(act: &'static str, result: Result<(), StoreError>) -> Ended {
 
 /// The session ended between the decision and the effect: the core hears of that by itself.
 fn no_session() -> Ended {
-    let detail = Detail::new("closed", "the session ended before the request was sent", "time: tried again by itself");
+    let detail =
+        Detail::new("closed", "the session ended before the request was sent", "time: tried again by itself");
     Ended::failed(Outcome::Refused(crate::rotation::Verdict::Silence, None), detail)
 }
 

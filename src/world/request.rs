@@ -18,7 +18,12 @@ use crate::x509::Leaf;
 use zeroize::Zeroizing;
 
 /// Makes a key here, has its certificate issued, checks it and makes both durable.
-pub(super) async fn issue(tools: Rc<Tools>, config: Rc<Config>, origin: Origin, session: Rc<Session>) -> Ended {
+pub(super) async fn issue(
+    tools: Rc<Tools>,
+    config: Rc<Config>,
+    origin: Origin,
+    session: Rc<Session>,
+) -> Ended {
     if let Err(detail) = room(&tools) {
         return Ended::failed(Outcome::Local, detail);
     }
@@ -127,7 +132,9 @@ pub(super) async fn register(
 pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> Ended {
     let state = match tools.store.state(n) {
         Ok(state) => state,
-        Err(error) => return Ended::failed(Outcome::Local, Detail::of_store("reading the generation", &error)),
+        Err(error) => {
+            return Ended::failed(Outcome::Local, Detail::of_store("reading the generation", &error));
+        }
     };
     let (Ok(operation), Ok(question)) =
         (Operation::commit(&state.thing), payload::commit(&state.certificate_id))
@@ -147,7 +154,11 @@ pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> En
         Ok(CommitAnswer::Accepted { .. }) => Ended::new(Outcome::Committed),
         Ok(CommitAnswer::Rejected { reason, retry_after, .. }) => {
             let after = retry_after.map(|d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX));
-            let detail = Detail::new("commit", format!("the cloud rejected the commit: {reason}"), "time: asked again");
+            let detail = Detail::new(
+                "commit",
+                format!("the cloud rejected the commit: {reason}"),
+                "time: asked again",
+            );
             Ended::failed(Outcome::Refused(Verdict::Denied, after), detail)
         }
         Err(error) => contradicts(Detail::of("answer", &error, error.remedy())),
@@ -157,12 +168,16 @@ pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> En
 /// Judges what was issued (rule 5) and makes it durable as a new generation.
 fn keep(tools: &Tools, config: &Config, origin: Origin, issued: Issued, key: &SoftKey) -> Ended {
     let now = tools.wall();
-    let leaf = match keys::check_issued(&issued.certificate_pem, &issued.certificate_id, key as &dyn Key, now) {
+    let leaf = match keys::check_issued(&issued.certificate_pem, &issued.certificate_id, key as &dyn Key, now)
+    {
         Ok(leaf) => leaf,
         Err(error) => return contradicts(Detail::of("certificate", &error, error.remedy())),
     };
     let Some(who) = who(&tools.store, config) else {
-        return Ended::failed(Outcome::Local, Detail::new("serial", "no serial is known", "certrotctl provision SERIAL"));
+        return Ended::failed(
+            Outcome::Local,
+            Detail::new("serial", "no serial is known", "certrotctl provision SERIAL"),
+        );
     };
     let template = match origin {
         Origin::Claim => config.claim.template.as_str(),
@@ -189,7 +204,11 @@ fn slot(generation: u32, origin: Origin, leaf: &Leaf, now: i64) -> Slot {
         generation,
         stage: Stage::Issued,
         origin,
-        certificate: Some(Certificate { id: leaf.id, not_before: leaf.not_before, not_after: leaf.not_after }),
+        certificate: Some(Certificate {
+            id: leaf.id,
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+        }),
         asked: Asked::Never,
         token_ends: Some(now + TOKEN_LIFE),
         issued_at: now,
@@ -216,9 +235,10 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Ended> {
     let rejected = payload::parse_rejected(&answer.body);
     let (verdict, remedy) = match (rejected.class, rejected.status) {
         (Class::Throttled, _) => (Verdict::Denied, "time: the cloud is throttling, asked again later"),
-        (Class::Denied, 401 | 403) => {
-            (Verdict::Denied, "the cloud's operator: allow-list, hook, or a certificate that the thing still holds")
-        }
+        (Class::Denied, 401 | 403) => (
+            Verdict::Denied,
+            "the cloud's operator: allow-list, hook, or a certificate that the thing still holds",
+        ),
         (Class::Denied, _) => (Verdict::Invalid, "the cloud's operator: template, role or parameters"),
         (Class::Fault, _) => (Verdict::Fault, "time: a fault of the cloud's, asked again later"),
     };

@@ -67,11 +67,22 @@ impl Cloud {
         self.certificates.len() - 1
     }
 
-    pub fn register(&mut self, id: usize, claim: bool, connection: u32, boot: Boot, hidden_for: Boot) -> Answer {
+    pub fn register(
+        &mut self,
+        id: usize,
+        claim: bool,
+        connection: u32,
+        boot: Boot,
+        hidden_for: Boot,
+    ) -> Answer {
         let wall = wall_of(boot);
         let held = self.certificates.iter().any(|c| matches!(c.status, Status::Active | Status::Inactive));
         let c = &self.certificates[id];
-        if c.token_used || c.token_ends <= wall || c.status != Status::Pending || self.bound && c.born_on != connection {
+        if c.token_used
+            || c.token_ends <= wall
+            || c.status != Status::Pending
+            || self.bound && c.born_on != connection
+        {
             return Answer::Invalid;
         }
         if claim && held && !self.reclaim {

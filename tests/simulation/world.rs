@@ -5,8 +5,8 @@
 
 use certrotd::rotation::machine::follow;
 use certrotd::rotation::{
-    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Mark, Now, Origin, Outcome, Policy,
-    Record, Rotation, Slot, Stage, Trouble, Verdict,
+    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Mark, Now, Origin,
+    Outcome, Policy, Record, Rotation, Slot, Stage, Trouble, Verdict,
 };
 
 use super::cloud::{Answer, CLEAR, Cloud, Late, Status, id_of, index_of, wall_of};
@@ -142,15 +142,36 @@ impl World {
                 }
                 Effect::Hangup => vec![Kind, CutBefore],
                 Effect::Connect(_) => vec![Kind, Unreachable, Refused, ConnackLost, CutBefore, CutAfter],
-                Effect::Prove(_) => vec![Kind, Unreachable, Refused, ConnackLost, Unfit, CutBefore, CutAfter, Closes],
+                Effect::Prove(_) => {
+                    vec![Kind, Unreachable, Refused, ConnackLost, Unfit, CutBefore, CutAfter, Closes]
+                }
                 Effect::Issue(_) => {
                     vec![Kind, DiskFails, CutBefore, CutAfter, Denied, RequestLost, AnswerLost, Closes, Twice]
                 }
                 Effect::Register(_) => vec![
-                    Kind, CutBefore, CutAfter, Denied, FaultAfter, RequestLost, AnswerLost, EffectLate, SeenLate, Closes, Twice,
+                    Kind,
+                    CutBefore,
+                    CutAfter,
+                    Denied,
+                    FaultAfter,
+                    RequestLost,
+                    AnswerLost,
+                    EffectLate,
+                    SeenLate,
+                    Closes,
+                    Twice,
                 ],
                 Effect::Commit(_) => vec![
-                    Kind, CutBefore, CutAfter, Denied, RequestLost, AnswerLost, EffectLate, Twice, HandlerDies, Closes,
+                    Kind,
+                    CutBefore,
+                    CutAfter,
+                    Denied,
+                    RequestLost,
+                    AnswerLost,
+                    EffectLate,
+                    Twice,
+                    HandlerDies,
+                    Closes,
                 ],
             },
             Action::Keep => unreachable!("an action is outstanding"),
@@ -180,7 +201,8 @@ impl World {
                 _ => {
                     let until = wait.until.max(self.boot + 1).min(self.boot + 12 * 3_600_000);
                     // What is late happens on the way, not at the end of a long wait.
-                    let step = self.cloud.late.iter().map(|(at, _)| *at).chain(self.deactivated.map(|d| d.1)).min();
+                    let step =
+                        self.cloud.late.iter().map(|(at, _)| *at).chain(self.deactivated.map(|d| d.1)).min();
                     self.pass(step.map_or(until, |at| at.clamp(self.boot + 1, until)) - self.boot);
                     if matches!(self.action, Action::Wait(_)) {
                         self.feed(Input::Woke);
@@ -225,8 +247,15 @@ impl World {
             }
             Effect::Switch(n) => {
                 let slot = self.disk.slot(n).expect("only what is there is switched to");
-                assert!(slot.is_whole() && slot.stage == Stage::Proved, "`current` names a pair that carried a session");
-                assert_eq!(self.session, Some(Carrier::Generation(n)), "rule 21: a candidate that has just connected");
+                assert!(
+                    slot.is_whole() && slot.stage == Stage::Proved,
+                    "`current` names a pair that carried a session"
+                );
+                assert_eq!(
+                    self.session,
+                    Some(Carrier::Generation(n)),
+                    "rule 21: a candidate that has just connected"
+                );
                 self.disk.current = Current::Names(n);
                 self.rotations += 1;
                 Outcome::Done
@@ -244,14 +273,17 @@ impl World {
         if end == End::CutAfter {
             return self.restart();
         }
-        let silent = matches!(outcome, Outcome::Refused(Verdict::Silence, _) | Outcome::Failed(Trouble::Lost));
+        let silent =
+            matches!(outcome, Outcome::Refused(Verdict::Silence, _) | Outcome::Failed(Trouble::Lost));
         self.pass(if silent { 15_000 } else { 50 });
         self.feed(Input::Done(outcome));
     }
 
     fn write(&mut self, record: Record) {
         let current = if let Current::Names(n) = self.disk.current { Some(n) } else { None };
-        if let Record::Registering(n) | Record::Rejected(n) | Record::Registered(n) | Record::Proved(n) = record {
+        if let Record::Registering(n) | Record::Rejected(n) | Record::Registered(n) | Record::Proved(n) =
+            record
+        {
             assert_ne!(Some(n), current, "the slot in use is never written: {record:?}");
         }
         follow(&mut self.disk, record);
@@ -320,7 +352,11 @@ impl World {
             generation: self.number,
             stage: Stage::Issued,
             origin,
-            certificate: Some(Certificate { id: id_of(index), not_before: c.not_before, not_after: 2_524_607_999 }),
+            certificate: Some(Certificate {
+                id: id_of(index),
+                not_before: c.not_before,
+                not_after: 2_524_607_999,
+            }),
             asked: Asked::Never,
             token_ends: Some(c.token_ends),
             issued_at: wall_of(self.boot),
@@ -332,7 +368,11 @@ impl World {
 
     fn register(&mut self, n: u32, end: End) -> Outcome {
         let carrier = self.session.expect("a request needs a session");
-        assert_eq!(self.disk.slot(n).unwrap().asked, Asked::Unanswered, "announced on disk before it is sent (rule 1)");
+        assert_eq!(
+            self.disk.slot(n).unwrap().asked,
+            Asked::Unanswered,
+            "announced on disk before it is sent (rule 1)"
+        );
         let id = self.certificate_of(n);
         let (claim, connection, boot) = (carrier == Carrier::Claim, self.connection, self.boot);
         let mut ask = |hidden| self.cloud.register(id, claim, connection, boot, hidden);
@@ -360,7 +400,11 @@ impl World {
     }
 
     fn commit(&mut self, n: u32, end: End) -> Outcome {
-        assert_eq!(self.session, Some(Carrier::Generation(n)), "rule 10: a commit speaks for the session's certificate");
+        assert_eq!(
+            self.session,
+            Some(Carrier::Generation(n)),
+            "rule 10: a commit speaks for the session's certificate"
+        );
         assert_eq!(self.disk.current, Current::Names(n), "rule 10: only after the switch is durable");
         let id = self.certificate_of(n);
         let boot = self.boot;
@@ -412,7 +456,8 @@ impl World {
             .cloud
             .alive()
             .filter(|id| {
-                let slot = self.disk.slots.iter().find(|s| s.certificate.is_some_and(|c| index_of(&c.id) == *id));
+                let slot =
+                    self.disk.slots.iter().find(|s| s.certificate.is_some_and(|c| index_of(&c.id) == *id));
                 slot.is_none_or(|s| s.stage != Stage::Proved)
             })
             .count();
