@@ -14,6 +14,7 @@ pub mod bind;
 pub mod client;
 pub mod feed;
 pub mod limits;
+pub mod metrics;
 mod routes;
 pub mod server;
 mod slow;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use bind::{BindError, Socket};
 pub use feed::Feed;
 pub use limits::Limits;
+pub use metrics::{MetricsError, MetricsListener};
 pub use server::serve;
 
 use wire::{Problem, RotationPatch, Status, Time};

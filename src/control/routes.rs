@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use super::feed::Joined;
 use super::limits::{Place, Places};
+use super::metrics::PROMETHEUS_TEXT;
 use super::server::is_operator;
 use super::wire::{Event, EventKind, Problem, ProvisionRequest, RotateRequest, RotationPatch};
 use super::{Backend, Limits, Order, Peer, What, sse};
@@ -109,7 +110,7 @@ async fn status(State(shared): State<Shared>) -> Result<Response, Problem> {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let headers = [(header::CONTENT_TYPE, PROMETHEUS_TEXT)];
     (headers, (shared.backend.metrics)()).into_response()
 }
 

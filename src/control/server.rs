@@ -140,8 +140,8 @@ fn turn_away(stream: &UnixStream) {
     let _ = stream.try_write(answer.as_bytes());
 }
 
-const AFTER_ACCEPT_FAILED: Duration = Duration::from_millis(200);
+pub(super) const AFTER_ACCEPT_FAILED: Duration = Duration::from_millis(200);
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const MOST_HEADERS: usize = 64;
 /// hyper panics below this.
-const SMALLEST_BUFFER: usize = 8192;
+pub(super) const SMALLEST_BUFFER: usize = 8192;

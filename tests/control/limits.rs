@@ -93,14 +93,17 @@ async fn a_peer_that_says_nothing_is_cut_off_in_time() {
     let fake = Fake::start().await;
     let mut silent = fake.connect().await;
     let began = Instant::now();
-    rest(&mut silent).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), rest(&mut silent)).await;
+    assert!(ended.is_ok(), "it is still served");
     assert!(began.elapsed() <= Duration::from_secs(10), "after {:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_never_ends_its_body_is_cut_off_in_time() {
     let fake = Fake::with(Limits::default(), |order| panic!("{order:?}"), None).await;
+    let began = Instant::now();
     let answer = fake.raw("POST /v1/rotate HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{").await;
+    assert!(began.elapsed() <= Duration::from_secs(15), "after {:?}", began.elapsed());
     let (status, body) = split(&answer);
     assert_eq!((status, problem(status, &body).code.as_str()), (408, "too-slow"));
 }
@@ -156,6 +159,7 @@ async fn a_reader_of_events_that_does_not_read_is_dropped_and_others_go_on() {
         assert_eq!(event.id, id);
     }
     tokio::time::sleep(Limits::default().write_time * 3).await;
+    assert!(stuck.write_all(b"G").await.is_err(), "its connection is closed before it reads on");
     let got = rest(&mut stuck).await;
     assert!(got.len() < 300 * long.len(), "it was dropped and not fed: {} bytes", got.len());
     // All its places are free again.

@@ -1,11 +1,13 @@
 //! What each path answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use certrotd::control::client::ClientError;
 use certrotd::control::wire::{EventKind, EventResult, Problem};
-use certrotd::control::{Limits, What};
+use certrotd::control::{Limits, MetricsListener, What};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fake::{Fake, NOW, answer, done, step, text_of};
 
@@ -228,4 +230,29 @@ async fn a_stopping_server_ends_its_streams_and_takes_its_socket_away() {
     fake.stop().await;
     assert!(!socket.exists());
     assert!(events.next().await.is_err(), "the stream has ended");
+}
+
+#[tokio::test]
+async fn the_listener_for_scrapers_serves_metrics_and_nothing_else() {
+    let listener = MetricsListener::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = listener.address().expect("it is bound");
+    let taken = MetricsListener::bind(address).await.expect_err("one listens there");
+    assert!(taken.remedy().contains("control.metrics-listen"), "{taken}");
+    let metrics = Arc::new(|| "certrotd_up 1\n".to_owned());
+    tokio::spawn(listener.serve(metrics, Limits::default(), std::future::pending()));
+    for (request, status, end) in [
+        ("GET /metrics", "HTTP/1.1 200 ", "\r\n\r\ncertrotd_up 1\n"),
+        ("GET /v1/status", "HTTP/1.1 404 ", "\r\n\r\n"),
+        ("POST /v1/rotate", "HTTP/1.1 404 ", "\r\n\r\n"),
+        ("POST /metrics", "HTTP/1.1 405 ", "\r\n\r\n"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        stream
+            .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+            .await
+            .expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it closes after one answer");
+        assert!(answer.starts_with(status) && answer.ends_with(end), "{request}: {answer}");
+    }
 }
