@@ -117,7 +117,8 @@ fn done() -> Reply {
 /// A JSON body; SDKs send no content type that axum's own extractor would insist on.
 fn body<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(bytes).map_err(|e| Problem::invalid(format!("the body is not what is expected: {e}")))
+    serde_json::from_slice(bytes)
+        .map_err(|e| Problem::invalid(format!("the body is not what is expected: {e}")))
 }
 
 /// The certificate id of an ARN, or of an id by itself.
@@ -128,7 +129,8 @@ fn certificate_of(principal: &str) -> String {
 /// The certificate id of the header that names a principal.
 fn principal(headers: &HeaderMap) -> Result<String, Problem> {
     let named = headers.get("x-amzn-principal").or_else(|| headers.get("x-amzn-iot-principal"));
-    let value = named.and_then(|v| v.to_str().ok()).ok_or_else(|| Problem::invalid("x-amzn-principal is missing"))?;
+    let value =
+        named.and_then(|v| v.to_str().ok()).ok_or_else(|| Problem::invalid("x-amzn-principal is missing"))?;
     Ok(certificate_of(value))
 }
 

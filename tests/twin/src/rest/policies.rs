@@ -129,7 +129,12 @@ struct Publish {
 }
 
 /// Publish of the data plane; `qos` may be given and is taken as 1.
-async fn publish(State(cloud): App, Path(name): Path<String>, Query(how): Query<Publish>, bytes: Bytes) -> Reply {
+async fn publish(
+    State(cloud): App,
+    Path(name): Path<String>,
+    Query(how): Query<Publish>,
+    bytes: Bytes,
+) -> Reply {
     gate(&cloud, "Publish").await?;
     if !topic::is_publishable(&name) {
         return Err(Problem::invalid("topic"));

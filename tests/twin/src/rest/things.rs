@@ -98,7 +98,9 @@ async fn delete(State(cloud): App, Path(name): Path<String>) -> Reply {
     gate(&cloud, "DeleteThing").await?;
     cloud.change(|r| {
         if !r.principals(&name).is_empty() {
-            return Err(Problem::invalid(format!("Cannot delete. Thing {name} is still attached to one or more principals")));
+            return Err(Problem::invalid(format!(
+                "Cannot delete. Thing {name} is still attached to one or more principals"
+            )));
         }
         r.things.remove(&name);
         Ok(())
