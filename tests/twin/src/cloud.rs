@@ -41,6 +41,8 @@ pub struct Cloud {
     pub allow_list: Mutex<Option<Vec<String>>>,
     /// Where clients find the broker: `localhost:PORT`.
     pub endpoint: Mutex<String>,
+    /// The validity of certificates that are made from now on.
+    pub validity: Mutex<Validity>,
     /// When each client id last sent a CONNECT.
     pub paces: Mutex<BTreeMap<String, Instant>>,
     /// Policy documents that were parsed, by their text.
@@ -64,11 +66,13 @@ impl Cloud {
             events: Events::default(),
             allow_list: Mutex::new(options.allow_list.clone()),
             endpoint: Mutex::new(String::new()),
+            validity: Mutex::new(Validity { backdate: options.backdate, life: options.certificate_life }),
             paces: Mutex::default(),
             parsed_policies: Mutex::default(),
             registry: Mutex::new(registry),
             sessions: Mutex::new(sessions),
-            connections: AtomicU64::new(1),
+            // Numbers are never used twice, not even after a restart: tokens may be bound to them.
+            connections: AtomicU64::new(fastrand::u64(..u64::MAX / 2)),
             sessions_changed: Notify::new(),
             options,
         };
@@ -147,7 +151,6 @@ impl Cloud {
             Some(c) if c.status == Status::Inactive => Some("certificate is INACTIVE"),
             Some(c) if c.status == Status::Revoked => Some("certificate is REVOKED"),
             Some(c) if c.status != Status::Active => Some("certificate is not ACTIVE"),
-            Some(c) if now_ms < c.active_from_ms => Some("certificate is not seen ACTIVE yet"),
             Some(c) if self.options.refuse_expired && now_ms / 1000 > c.not_after => {
                 Some("certificate has expired")
             }
@@ -158,10 +161,25 @@ impl Cloud {
     /// Mints a certificate for a key and registers it with `status`.
     pub fn mint(&self, key: &impl rcgen::PublicKeyData, status: Status) -> Result<Minted, CaError> {
         let now_ms = self.clock.now_ms();
-        let minted =
-            self.ca.sign(key, now_ms / 1000, self.options.backdate, self.options.certificate_life)?;
+        let Validity { backdate, life } = *lock(&self.validity);
+        let minted = self.ca.sign(key, now_ms / 1000, backdate, life)?;
         self.change(|r| r.certificates.insert(minted.id.clone(), registered(&minted, status, now_ms)));
         Ok(minted)
+    }
+
+    /// Makes an identity out of band: thing, ACTIVE certificate, device policy, all seen at once.
+    pub fn issue(&self, thing: &str) -> Result<Issued, OpenError> {
+        let key = rcgen::KeyPair::generate()
+            .map_err(|e| CaError::Crypto { what: "a device key", source: Box::new(e) })?;
+        let minted = self.mint(&key, Status::Active)?;
+        self.change(|r| -> Result<(), RegistryError> {
+            if !r.things.contains_key(thing) {
+                r.create_thing(thing, BTreeMap::new())?;
+            }
+            r.attach_policy(DEVICE_POLICY, &minted.id, 0)?;
+            r.attach_thing(thing, &minted.id, 0)
+        })?;
+        Ok(Issued { id: minted.id, certificate_pem: minted.pem, key_pem: key.serialize_pem() })
     }
 
     /// Adds to the log.
@@ -253,6 +271,25 @@ impl Cloud {
     }
 }
 
+/// From when to when a new certificate is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// How long before its issue it starts.
+    pub backdate: Duration,
+    /// How long after its issue it ends; `None` is AWS's 2049.
+    pub life: Option<Duration>,
+}
+
+/// An identity made out of band.
+pub struct Issued {
+    /// The certificate id.
+    pub id: String,
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// Its key, PKCS#8 PEM.
+    pub key_pem: String,
+}
+
 /// The twin's directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -312,6 +349,5 @@ fn registered(minted: &Minted, status: Status, now_ms: i64) -> Certificate {
         not_after: minted.not_after,
         policies: Default::default(),
         things: Default::default(),
-        active_from_ms: now_ms,
     }
 }

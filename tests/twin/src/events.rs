@@ -68,7 +68,7 @@ pub enum Event {
         /// Size of the payload in bytes.
         size: usize,
     },
-    /// A client subscribed; `refused` closes its connection.
+    /// A client subscribed; a refusal closes its connection, unless it is the quota's.
     Subscribe {
         /// The client id.
         client: String,

@@ -13,8 +13,8 @@ use crate::broker::topic;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `commit`) or an
-    /// MQTT topic filter for publishes of clients (anything with a `/`).
+    /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `commit`,
+    /// `api:<Operation>`) or an MQTT topic filter for publishes of clients (anything with a `/`).
     pub on: String,
     /// What.
     pub effect: Effect,
@@ -121,8 +121,7 @@ pub enum Effect {
     Throttle,
     /// The PUBACK of the request is lost; effect and answer happen.
     LosePuback,
-    /// At `register`: the new status, attachment and policies are seen by the broker this much later, in twin
-    /// milliseconds.
+    /// At `register`: the attachment and the policies are seen by the broker this much later, in twin milliseconds.
     SeenLate {
         /// How much later.
         ms: u64,

@@ -36,7 +36,7 @@ pub mod tls;
 mod twin;
 
 pub use broker::sessions::Connected;
-pub use cloud::OpenError;
+pub use cloud::{Issued, OpenError};
 pub use events::{Event, Logged};
 pub use faults::{Effect, Fault};
 pub use options::{Options, Refusal};

@@ -64,8 +64,6 @@ pub struct Certificate {
     pub policies: BTreeMap<String, i64>,
     /// Things it is attached to, each with the time from which the broker sees it (milliseconds).
     pub things: BTreeMap<String, i64>,
-    /// From when the broker sees it ACTIVE (milliseconds).
-    pub active_from_ms: i64,
 }
 
 /// A registered thing.
@@ -233,7 +231,6 @@ impl Registry {
         }
         certificate.status = status;
         certificate.modified_ms = now_ms;
-        certificate.active_from_ms = now_ms;
         Ok(true)
     }
 
@@ -349,7 +346,6 @@ mod tests {
             not_after: i64::MAX,
             policies: BTreeMap::new(),
             things: BTreeMap::new(),
-            active_from_ms: 0,
         }
     }
 

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::broker;
 use crate::broker::sessions::{Close, Connected};
-use crate::broker::{self};
 use crate::clock::Clock;
-use crate::cloud::{CLAIM_CERTIFICATE, CLAIM_KEY, Cloud, OpenError, lock};
+use crate::cloud::{CLAIM_CERTIFICATE, CLAIM_KEY, Cloud, Issued, OpenError, Validity, lock};
 use crate::events::{Event, Logged};
 use crate::faults::Fault;
 use crate::options::Options;
@@ -194,6 +194,17 @@ impl Twin {
     /// Makes a thing.
     pub fn create_thing(&self, name: &str) -> Result<(), RegistryError> {
         self.cloud.change(|r| r.create_thing(name, BTreeMap::new()))
+    }
+
+    /// Sets the validity of certificates that are made from now on: how long before their issue they start, and how
+    /// long after it they end (`None`: AWS's 2049).
+    pub fn set_validity(&self, backdate: Duration, life: Option<Duration>) {
+        *lock(&self.cloud.validity) = Validity { backdate, life };
+    }
+
+    /// Makes an identity out of band: thing, ACTIVE certificate with the device policy, attached.
+    pub fn issue(&self, thing: &str) -> Result<Issued, OpenError> {
+        self.cloud.issue(thing)
     }
 
     /// Deletes a certificate, whatever its status and attachments.

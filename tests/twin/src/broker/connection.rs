@@ -13,7 +13,7 @@ use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -45,7 +45,8 @@ pub async fn run(cloud: Arc<Cloud>, socket: TcpStream, tls: TlsAcceptor) {
         wire: Wire::new(),
         principal,
         client: String::new(),
-        keep_alive: None,
+        keep_alive: Duration::from_millis(MAX_KEEP_ALIVE),
+        heard: Instant::now(),
         will: None,
     };
     let Some((mut rx, backlog)) = peer.enter(refused).await else { return };
@@ -70,7 +71,8 @@ struct Peer {
     number: u64,
     principal: String,
     client: String,
-    keep_alive: Option<Duration>,
+    keep_alive: Duration,
+    heard: Instant,
     will: Option<Message>,
 }
 
@@ -133,9 +135,10 @@ impl Peer {
             }
         }
         loop {
-            let silence = self.keep_alive.unwrap_or(Duration::from_millis(MAX_KEEP_ALIVE));
+            // What is sent to the client does not prolong its time.
+            let until = self.heard + self.keep_alive;
             let end = tokio::select! {
-                step = timeout(silence, self.read()) => match step {
+                step = timeout_at(until.into(), self.read()) => match step {
                     Err(_) => self.part(DisconnectReasonCode::KeepAliveTimeout, "keep-alive").await,
                     Ok(None) => Some("closed by the client".to_owned()),
                     Ok(Some(step)) => self.work(step).await,
@@ -164,7 +167,7 @@ impl Peer {
 
     async fn work(&mut self, step: Step) -> End {
         self.take(&step);
-        if !step.bytes.is_empty() && self.stream.write_all(&step.bytes).await.is_err() {
+        if !step.bytes.is_empty() && self.write(&step.bytes).await.is_err() {
             return Some("closed by the client".into());
         }
         for packet in step.incoming {
@@ -305,13 +308,8 @@ impl Peer {
             let refused = refused.or_else(|| (!topic::is_subscribable(&filter.filter)).then_some("filter"));
             let refused = refused
                 .or_else(|| (!self.may(Action::Subscribe, &filter.filter)).then_some("not authorised"));
-            self.cloud.log(Event::Subscribe {
-                client: self.client.clone(),
-                principal: self.principal.clone(),
-                filter: filter.filter.clone(),
-                refused: refused.map(str::to_owned),
-            });
-            if refused.is_some() {
+            if let Some(why) = refused {
+                self.log_subscribe(filter, Some(why));
                 return self.denied("iot:Subscribe", &filter.filter).await;
             }
         }
@@ -319,6 +317,10 @@ impl Peer {
         // The retained messages are in the channel before SUBACK is written, and sent after it.
         let granted: Vec<_> =
             self.cloud.sessions(|s| filters.iter().map(|f| s.subscribe(&client, f)).collect());
+        // Logged once it holds: a test that has seen it may publish.
+        for (filter, granted) in filters.iter().zip(&granted) {
+            self.log_subscribe(filter, granted.is_none().then_some("quota"));
+        }
         let answer = self.wire.suback(pid, &granted);
         self.send(answer).await
     }
@@ -419,28 +421,37 @@ impl Peer {
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer).await {
             Ok(0) | Err(_) => None,
-            Ok(n) => Some(self.wire.receive(&buffer[..n])),
+            Ok(n) => {
+                self.heard = Instant::now();
+                Some(self.wire.receive(&buffer[..n]))
+            }
         }
     }
 
     fn take(&mut self, step: &Step) {
         if let Some(ms) = step.timer_ms {
-            self.keep_alive = Some(Duration::from_millis(ms.min(MAX_KEEP_ALIVE)));
+            self.keep_alive = Duration::from_millis(ms.min(MAX_KEEP_ALIVE));
         }
     }
 
     async fn send(&mut self, step: Step) -> End {
         self.take(&step);
-        if self.stream.write_all(&step.bytes).await.is_err() || self.stream.flush().await.is_err() {
-            return Some("closed by the client".into());
+        match timeout(PATIENCE, self.write(&step.bytes)).await {
+            Ok(Ok(())) => step.close,
+            Ok(Err(_)) => Some("closed by the client".into()),
+            Err(_) => Some("the client does not read".into()),
         }
-        step.close
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Says good-bye where the version can, and ends.
     async fn part(&mut self, reason: DisconnectReasonCode, why: &str) -> End {
         let packet = self.wire.disconnect(reason);
-        let _best_effort = self.stream.write_all(&packet.bytes).await;
+        let _best_effort = timeout(Duration::from_secs(1), self.write(&packet.bytes)).await;
         Some(why.to_owned())
     }
 
@@ -449,6 +460,15 @@ impl Peer {
         self.log_denied(action, resource);
         let why = format!("{action} denied on {resource}");
         self.part(DisconnectReasonCode::NotAuthorized, &why).await
+    }
+
+    fn log_subscribe(&self, filter: &Filter, refused: Option<&str>) {
+        self.cloud.log(Event::Subscribe {
+            client: self.client.clone(),
+            principal: self.principal.clone(),
+            filter: filter.filter.clone(),
+            refused: refused.map(str::to_owned),
+        });
     }
 
     fn log_denied(&self, action: &str, resource: &str) {

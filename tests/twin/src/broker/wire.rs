@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind};
 use mqtt_protocol_core::mqtt::packet::{
-    GenericPacketTrait, Packet, Property, Qos, ReceiveMaximum, RetainHandling, SessionExpiryInterval,
-    SubEntry, v3_1_1, v5_0,
+    GenericPacketTrait, MaximumQos, Packet, Property, Qos, ReceiveMaximum, RetainHandling,
+    SessionExpiryInterval, SubEntry, TopicAliasMaximum, v3_1_1, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
     ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, SubackReasonCode, SubackReturnCode,
@@ -149,11 +149,7 @@ impl Wire {
             };
             let builder =
                 v5_0::Connack::builder().session_present(accepted && session_present).reason_code(reason);
-            let props: Vec<Property> = ReceiveMaximum::new(100)
-                .map(Property::ReceiveMaximum)
-                .into_iter()
-                .filter(|_| accepted)
-                .collect();
+            let props = if accepted { capabilities() } else { Vec::new() };
             builder.props(props).build().ok().map(Into::into)
         } else {
             let code = match (accepted, code) {
@@ -309,6 +305,18 @@ impl Wire {
 
 /// AWS IoT quota: 128 KB of payload; room for topic and properties beside it.
 const MAX_PACKET: u32 = 140_000;
+
+/// What AWS's CONNACK says of the broker (developer guide, MQTT 5).
+fn capabilities() -> Vec<Property> {
+    [
+        ReceiveMaximum::new(100).map(Property::ReceiveMaximum),
+        MaximumQos::new(1).map(Property::MaximumQos),
+        TopicAliasMaximum::new(8).map(Property::TopicAliasMaximum),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
 
 fn understand(packet: Packet) -> Option<Incoming> {
     Some(match packet {

@@ -171,7 +171,6 @@ fn apply(r: &mut Registry, plan: &Plan, token: &str, now_ms: i64, seen_ms: i64) 
         Override::DoNothing | Override::Merge => false,
         Override::Fail => return Err(RegistryError::Exists(format!("The certificate {id}"))),
     };
-    r.certificate_mut(id)?.active_from_ms = seen_ms;
     for policy in policies {
         r.attach_policy(&policy, id, seen_ms)?;
     }

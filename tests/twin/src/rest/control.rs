@@ -6,13 +6,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, put};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{App, Reply, body, done, ok};
 use crate::broker::sessions::Close;
-use crate::cloud::{CLAIM_CERTIFICATE, CLAIM_KEY, Cloud, lock};
+use crate::cloud::{CLAIM_CERTIFICATE, CLAIM_KEY, Cloud, Validity, lock};
 use crate::faults::Fault;
 
 pub(super) fn routes() -> Router<Arc<Cloud>> {
@@ -21,6 +21,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route("/twin/events", get(events))
         .route("/twin/faults", get(faults).post(put_fault).delete(clear_faults))
         .route("/twin/time", get(time).post(set_time))
+        .route("/twin/validity", put(set_validity))
         .route("/twin/allow-list", get(allow_list).put(set_allow_list))
         .route("/twin/connections", get(connections))
         .route("/twin/connections/{client}", delete(kick))
@@ -87,6 +88,23 @@ async fn set_time(State(cloud): App, bytes: Bytes) -> Reply {
         cloud.clock.set_rate(rate);
     }
     ok(json!({ "nowMs": cloud.clock.now_ms() }))
+}
+
+/// Validity of certificates that are made from now on; without `lifeSeconds` they end in 2049.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SetValidity {
+    backdate_seconds: u64,
+    life_seconds: Option<u64>,
+}
+
+async fn set_validity(State(cloud): App, bytes: Bytes) -> Reply {
+    let order: SetValidity = body(&bytes)?;
+    *lock(&cloud.validity) = Validity {
+        backdate: Duration::from_secs(order.backdate_seconds),
+        life: order.life_seconds.map(Duration::from_secs),
+    };
+    done()
 }
 
 async fn allow_list(State(cloud): App) -> Reply {

@@ -88,6 +88,23 @@ impl Identity {
         self.config_with(twin, rustls::ALL_VERSIONS, &[])
     }
 
+    /// A client that shows the certificate without having its key.
+    pub fn config_of_unmatched_pair(&self, twin: &Twin) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(twin.ca_pem()).unwrap()).unwrap();
+        let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        let shown = Arc::new(rustls::sign::CertifiedKey::new(chain, key));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(Unmatched(shown)));
+        Arc::new(config)
+    }
+
     pub fn config_with(
         &self,
         twin: &Twin,
@@ -107,6 +124,20 @@ impl Identity {
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         Arc::new(config)
+    }
+}
+
+/// Shows a certificate and signs with whatever key it was given.
+#[derive(Debug)]
+struct Unmatched(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::client::ResolvesClientCert for Unmatched {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 
@@ -363,6 +394,11 @@ impl Device {
             }
             self.pump();
         }
+    }
+
+    /// Says whether SUBACK or PUBACK for a packet id came and was not taken.
+    pub fn has_answer_to(&self, pid: u16) -> bool {
+        self.packets.iter().any(|p| answers(p, pid))
     }
 
     /// The next packet that is no message.
