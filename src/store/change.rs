@@ -223,6 +223,7 @@ impl Store {
         change(&mut after, &there);
         // Marks of what is gone are forgotten, so the book stays small.
         after.marks.retain(|n, _| there.contains(n));
+        after.pending_since = after.pending_since.filter(|_| after.pending.is_some());
         if after == before { self.root.sync() } else { self.save_retire(&mut after) }
     }
 
