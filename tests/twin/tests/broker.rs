@@ -88,6 +88,28 @@ fn retained_messages_come_after_suback_and_go_when_emptied() {
 }
 
 #[test]
+fn a_delivery_without_iot_receive_is_withheld_and_holds_up_nothing() {
+    let lab = Lab::new();
+    let identity = issued(&lab, "a");
+    lab.twin.set_policy(
+        "most",
+        r#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Action":["iot:Connect","iot:Subscribe"],"Resource":"*"},
+            {"Effect":"Allow","Action":"iot:Receive","Resource":"arn:aws:iot:eu-west-1:123456789012:topic/open"}]}"#,
+    );
+    lab.twin.attach_policy("most", &identity.id()).unwrap();
+    lab.twin.detach_policy("certrot-device", &identity.id()).unwrap();
+    let mut device = lab.connect(&identity, "a").unwrap();
+    device.subscribe(&["shut", "open"]).unwrap();
+    lab.twin.publish("shut", b"secret", false);
+    lab.twin.publish("open", b"public", false);
+    assert_eq!(device.message(PATIENCE).unwrap().payload, b"public");
+    assert_eq!(device.message(MOMENT), None);
+    let withheld = |e: &Event| matches!(e, Event::Denied { action, resource, .. } if action == "iot:Receive" && resource == "shut");
+    assert_eq!(lab.twin.count(withheld), 1);
+}
+
+#[test]
 fn limits_close_the_connection() {
     let lab = Lab::new();
     let identity = issued(&lab, "a");
