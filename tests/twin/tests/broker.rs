@@ -33,6 +33,9 @@ fn a_take_over_keeps_the_session_and_what_was_not_acknowledged() {
         let again = new.message(PATIENCE).unwrap();
         assert_eq!((again.payload.as_slice(), again.dup), (&b"1"[..], true));
         assert!(old.is_closed_within(PATIENCE));
+        let told = |e: &Event| matches!(e, Event::Closed { why, .. } if why == "DUPLICATE_CLIENTID");
+        lab.twin.wait(0, PATIENCE, told).expect("the old one is told why");
+        assert_eq!(old.was_told_to_go() == Some(0x8e), how.v5, "MQTT 5 says 0x8E");
         lab.twin.publish("device/a/in", b"2", false);
         assert_eq!(new.message(PATIENCE).unwrap().payload, b"2");
         assert_eq!(lab.twin.connections().len(), 1);
