@@ -108,7 +108,8 @@ impl World {
         self.feed(Input::Woke);
     }
 
-    fn pass(&mut self, millis: Boot) {
+    /// Lets time pass in the cloud too.
+    pub fn pass(&mut self, millis: Boot) {
         self.boot += millis;
         self.cloud.advance(self.boot);
         if let Some((id, until)) = self.deactivated
