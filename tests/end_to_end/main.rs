@@ -1,0 +1,6 @@
+//! The whole program against the twin: real binaries, real disk, real TLS.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod provisioning;
