@@ -86,7 +86,10 @@ pub fn status(
             mode: world.config.retire.mode.as_str().to_owned(),
             generation: pending,
             attempts: machine.commit_failures(),
-            retry_at: None,
+            retry_at: match machine.state() {
+                State::Waiting(Wait { why: Why::CommitRefused, ends, .. }) => Some(wall_of(ends, at)),
+                _ => None,
+            },
             text: story.commit.as_ref().map(|d| d.text.clone()),
         },
         hooks: Hooks::default(),

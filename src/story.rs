@@ -161,6 +161,10 @@ impl Story {
             tracing::warn!(code = detail.code, remedy = detail.remedy, "session closed: {}", detail.text);
         }
         self.connection_since = Some(now(&self.tools.clock));
+        if expected {
+            let text = "the old session was closed by the take-over";
+            return self.event(EventKind::Session, None, None, text, None);
+        }
         self.event(EventKind::Session, None, None, &detail.text, Some(&detail));
         self.connection = Some(detail);
     }

@@ -3,10 +3,10 @@
 //! `branches` lists the ends of what is outstanding, the kind one first; the walk takes each in turn. `check` holds at
 //! every point.
 
-use certrotd::rotation::machine::follow;
+use certrotd::rotation::follow;
 use certrotd::rotation::{
-    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Mark, Now, Origin,
-    Outcome, Policy, Record, Rotation, Slot, Stage, Trouble, Verdict,
+    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Now, Origin, Outcome,
+    Policy, Record, Rotation, Slot, Stage, Trouble, Verdict,
 };
 
 use super::cloud::{Answer, CLEAR, Cloud, Late, Status, id_of, index_of, wall_of};
@@ -488,9 +488,5 @@ impl World {
         }
         let kept = self.disk.slots.len();
         (kept > 2).then(|| format!("{kept} generations on disk"))
-    }
-
-    pub fn mark_of(&self, n: u32) -> Option<Mark> {
-        self.disk.slot(n).map(|s| s.mark)
     }
 }
