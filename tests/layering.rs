@@ -92,7 +92,8 @@ fn imports_run_one_way() {
     }
     for (n, (from, to, _)) in ALLOWED.iter().enumerate() {
         if !used.contains(&n) {
-            faults.push(format!("tests/layering.rs: ALLOWED has {from} -> {to}, which nothing needs any more"));
+            faults
+                .push(format!("tests/layering.rs: ALLOWED has {from} -> {to}, which nothing needs any more"));
         }
     }
     complain("imports run one way: pure, adapters, world, engine, daemon and ctl, bin", &faults);
@@ -115,7 +116,12 @@ fn no_file_has_more_than_400_production_lines() {
 fn every_file_begins_by_saying_what_it_is_for() {
     let faults: Vec<_> = files()
         .iter()
-        .filter(|f| f.text.lines().next().is_none_or(|l| l.trim_start_matches("//!").trim().is_empty() || !l.starts_with("//!")))
+        .filter(|f| {
+            f.text
+                .lines()
+                .next()
+                .is_none_or(|l| l.trim_start_matches("//!").trim().is_empty() || !l.starts_with("//!"))
+        })
         .map(|f| format!("{}:1: no //! header", f.path.display()))
         .collect();
     complain("every file begins with //!: what it is for, what it must not do, how it fits", &faults);
@@ -147,7 +153,10 @@ fn an_import_that_points_up_would_be_found() {
     let one = |line, path: &str| vec![(line, path.to_owned())];
     assert_eq!(found("src/store/open.rs", "//! x\nuse crate::world::Who;\n"), one(2, "world::Who"));
     assert_eq!(found("src/store/open.rs", "fn f() { crate::engine::g() }"), one(1, "engine::g"));
-    assert_eq!(found("src/cloud/topics.rs", "use super::session::Session;"), one(1, "cloud::session::Session"));
+    assert_eq!(
+        found("src/cloud/topics.rs", "use super::session::Session;"),
+        one(1, "cloud::session::Session")
+    );
     assert_eq!(found("src/log.rs", "use super::world;"), one(1, "world"));
     assert_eq!(found("src/log.rs", "// crate::world is above\n/// `crate::world`\n"), []);
     let group = found("src/log.rs", "use crate::{\n    engine::{A, B},\n    x509,\n};");
@@ -198,7 +207,8 @@ fn module_of(path: &Path) -> Option<String> {
 
 /// The place in `ORDER` of the longest entry that a path lies in.
 fn place(path: &str) -> Option<usize> {
-    let inside = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    let inside =
+        |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     (0..ORDER.len()).filter(|n| inside(ORDER[*n].0)).max_by_key(|n| ORDER[*n].0.len())
 }
 

@@ -40,7 +40,8 @@ fn with_mode_none_nothing_is_committed_and_the_disk_is_cleared_after_proof_rule_
     assert_eq!(status["retire"]["mode"], "none");
     device.wait_until("two are on disk", || device.generations() == [2, 3]);
     assert_eq!(device.active().len(), 3, "the cloud side is the operator's");
-    let commits = device.twin().count(|e| matches!(e, Event::Publish { topic, .. } if topic.ends_with("/commit")));
+    let commits =
+        device.twin().count(|e| matches!(e, Event::Publish { topic, .. } if topic.ends_with("/commit")));
     assert_eq!(commits, 0, "{}", device.story());
     let words = crate::tools::words(&device.ctl(&["status"]));
     assert!(words.contains("certrot-fleet retire"), "status says whose the cloud side is:\n{words}");

@@ -26,8 +26,9 @@ fn without_a_network_it_waits_and_says_why() {
     let mut device = Device::new().rate(RATE).prepare();
     device.stop_twin();
     device.start();
-    let waits = device.wait_for("unreachable", |s| s["state"] == "waiting" && s["connection"]["failures"] != 0);
-    assert_eq!(waits["connection"]["cause"], "tcp", "{waits:#}");
+    let waits =
+        device.wait_for("unreachable", |s| s["state"] == "waiting" && s["connection"]["failures"] != 0);
+    assert_eq!(waits["connection"]["cause"], "tcp-refused", "{waits:#}");
     assert!(!why(&waits).is_empty());
     assert_eq!(waits["certificate"], Value::Null);
     device.start_twin();
@@ -51,7 +52,7 @@ fn a_server_that_our_root_does_not_sign_is_told_apart() {
     let root = format!("[aws]\nroot-ca = \"{}\"", stranger.ca_pem().display());
     let mut device = Device::new().rate(RATE).toml(&root).start();
     let waits = device.wait_for("the server", |s| s["connection"]["failures"] != 0);
-    assert_eq!(waits["connection"]["cause"], "server-certificate", "{waits:#}");
+    assert_eq!(waits["connection"]["cause"], "untrusted-server", "{waits:#}");
     let right = format!("[aws]\nroot-ca = \"{}\"", device.twin().ca_pem().display());
     device.edit_config(&right);
     assert_eq!(device.ctl(&["reload"]).status.code(), Some(0));
@@ -97,7 +98,8 @@ fn denied(device: &Device) -> usize {
 fn a_device_that_is_not_on_the_allow_list_waits_with_the_one_certificate_rules_1_and_6() {
     let device = Device::new().rate(RATE).twin(|o| o.allow_list = Some(Vec::new())).start();
     device.wait_until("the hook has denied twice", || denied(&device) >= 2);
-    let waits = device.wait_for("the denial in why", |s| s["state"] == "waiting" && s["rotation"]["failures"] != 0);
+    let waits =
+        device.wait_for("the denial in why", |s| s["state"] == "waiting" && s["rotation"]["failures"] != 0);
     assert!(why(&waits).contains("not registered"), "{waits:#}");
     let last = &waits["rotation"]["lastResult"];
     assert_eq!((&last["ok"], &last["step"]), (&Value::from(false), &Value::from("register")), "{waits:#}");
@@ -110,7 +112,8 @@ fn a_device_that_is_not_on_the_allow_list_waits_with_the_one_certificate_rules_1
 fn a_template_that_is_missing_is_waited_for_rule_1() {
     let device = Device::new().rate(RATE).prepare_with(|d| d.twin().fault(refuse("register", 404).forever()));
     device.wait_until("refused twice", || denied(&device) >= 2);
-    let waits = device.wait_for("the refusal in why", |s| s["state"] == "waiting" && s["rotation"]["failures"] != 0);
+    let waits =
+        device.wait_for("the refusal in why", |s| s["state"] == "waiting" && s["rotation"]["failures"] != 0);
     assert!(why(&waits).contains("not registered"), "{waits:#}");
     device.twin().clear_faults();
     goes_on(device);
@@ -119,7 +122,8 @@ fn a_template_that_is_missing_is_waited_for_rule_1() {
 #[test]
 fn a_template_by_another_name_is_told_and_mints_nothing() {
     let mut device = Device::new().rate(RATE).toml("[claim]\ntemplate = \"certrot-nope\"").start();
-    let waits = device.wait_for("the refusal", |s| s["state"] == "waiting" && s["connection"]["failures"] != 0);
+    let waits =
+        device.wait_for("the refusal", |s| s["state"] == "waiting" && s["connection"]["failures"] != 0);
     assert!(!why(&waits).is_empty(), "{waits:#}");
     assert!(!waits["connection"]["remedy"].as_str().unwrap_or_default().is_empty(), "{waits:#}");
     assert_eq!(device.minted(), 0, "{}", device.story());

@@ -8,7 +8,8 @@ use crate::tools::{alert, let_in, provisioned, reclaim, wait_alert, wait_no_aler
 
 /// A provisioned device whose store says that it was written elsewhere; the daemon has not been started again.
 fn moved(setting: &str) -> Device {
-    let mut device = provisioned(Device::new().rate(30).toml(&format!("[identity]\nmachine-change = \"{setting}\"")));
+    let mut device =
+        provisioned(Device::new().rate(30).toml(&format!("[identity]\nmachine-change = \"{setting}\"")));
     assert!(device.terminate().success());
     let path = device.store().join("device.json");
     let mut book: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -30,7 +31,9 @@ fn report_says_so_and_goes_on_until_it_is_adopted() {
     device.start();
     device.wait_steady(1);
     let told = wait_alert(&device, "machine-changed");
-    assert!(alert(&told, "machine-changed").unwrap()["remedy"].as_str().unwrap().contains("certrotctl adopt"));
+    assert!(
+        alert(&told, "machine-changed").unwrap()["remedy"].as_str().unwrap().contains("certrotctl adopt")
+    );
     adopted(device);
 }
 
@@ -73,9 +76,11 @@ fn provision_makes_a_new_identity_by_the_claim() {
     device.start();
     let new = device.wait_steady(2);
     assert_ne!(new["certificate"]["id"], old.as_str());
-    let with_old = device.twin().events_since(since).into_iter().any(
-        |l| matches!(l.event, certrot_twin::Event::Connect { principal, .. } if principal == old),
-    );
+    let with_old = device
+        .twin()
+        .events_since(since)
+        .into_iter()
+        .any(|l| matches!(l.event, certrot_twin::Event::Connect { principal, .. } if principal == old));
     assert!(!with_old, "the copied identity is not used\n{}", device.story());
     assert!(device.terminate().success());
     device.start();

@@ -14,10 +14,19 @@ fn a_second_daemon_on_the_store_ends_and_names_the_first() {
     let second = device.command().output().unwrap();
     assert_eq!(second.status.code(), Some(75), "{}", words(&second));
     let pid = device.pid().to_string();
-    assert!(words(&second).split(|c: char| !c.is_ascii_digit()).any(|w| w == pid), "{pid}: {}", words(&second));
+    assert!(
+        words(&second).split(|c: char| !c.is_ascii_digit()).any(|w| w == pid),
+        "{pid}: {}",
+        words(&second)
+    );
     assert!(device.is_running());
     assert_eq!(device.wait_steady(1)["connected"], true);
-    assert_eq!(device.twin().event_count(), since, "the second asked nothing of the cloud\n{}", device.story());
+    assert_eq!(
+        device.twin().event_count(),
+        since,
+        "the second asked nothing of the cloud\n{}",
+        device.story()
+    );
     device.finish();
 }
 
@@ -38,7 +47,8 @@ fn a_stranger_may_look_where_the_sockets_mode_lets_him_and_change_nothing() {
     // The program is copied to where everybody can run it.
     let ctl = device.dir().join("certrotctl");
     fs::copy(env!("CARGO_BIN_EXE_certrotctl"), &ctl).unwrap();
-    let mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     mode(&ctl, 0o755);
     mode(device.dir(), 0o755);
     let stranger = |words: &[&str]| -> Output {

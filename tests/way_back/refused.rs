@@ -9,15 +9,23 @@ use crate::support::Device;
 use crate::tools::{RATE, alert, let_in, provisioned, refusals, wait_alert};
 
 /// The whole course of one way to be refused.
-fn is_said_and_goes_on(builder: crate::support::Builder, hurt: impl Fn(&Device, &str), heal: impl Fn(&Device, &str)) {
+fn is_said_and_goes_on(
+    builder: crate::support::Builder,
+    hurt: impl Fn(&Device, &str),
+    heal: impl Fn(&Device, &str),
+) {
     let device = provisioned(builder.rate(RATE));
     let id = device.certificate_id();
     let since = device.twin().event_count();
     hurt(&device, &id);
 
-    let first = device.wait_for("the refusal", |s| s["connected"] == false && s["connection"]["failures"] != 0);
+    let first =
+        device.wait_for("the refusal", |s| s["connected"] == false && s["connection"]["failures"] != 0);
     assert!(first["connection"]["remedy"].as_str().is_some_and(|r| !r.is_empty()), "{first:#}");
-    assert!(alert(&first, "certificate-refused").is_none(), "three refusals over 15 minutes come first: {first:#}");
+    assert!(
+        alert(&first, "certificate-refused").is_none(),
+        "three refusals over 15 minutes come first: {first:#}"
+    );
 
     let said = wait_alert(&device, "certificate-refused");
     assert!(refusals(&device, since, &id) >= 3, "{}", device.story());
@@ -71,7 +79,8 @@ fn a_certificate_that_was_detached_from_its_thing_goes_on_when_it_is_attached_ru
 
 #[test]
 fn a_certificate_without_its_policy_goes_on_when_it_has_it_again_rule_19() {
-    let policy = |d: &Device, id: &str| d.twin().certificate(id).unwrap().policies.keys().next().unwrap().clone();
+    let policy =
+        |d: &Device, id: &str| d.twin().certificate(id).unwrap().policies.keys().next().unwrap().clone();
     let name = std::cell::RefCell::new(String::new());
     is_said_and_goes_on(
         Device::new().twin(|o: &mut Options| o.connect_refusal = Refusal::Close),
@@ -98,7 +107,9 @@ fn an_expired_certificate_gives_way_to_the_claim_without_anybody_rules_20_and_23
     assert_ne!(new["certificate"]["id"], old.as_str());
     assert_eq!(device.minted(), 2, "{}", device.story());
     assert_eq!(device.active().len(), 1, "the commit retired the expired one\n{}", device.story());
-    device.expect_errors(&["certificate-expired", "certificate-refused"]);
+    device.expect_errors(&["certificate-expired"]);
+    // The claim is turned to in the same round: nothing has worked for a month.
+    device.allow_errors(&["certificate-refused"]);
     device.finish();
 }
 

@@ -32,7 +32,11 @@ fn a_good_configuration_is_in_force_after_certrotctl_reload_which_names_what_wai
     device.edit_config("[log]\nlevel = \"debug\"\n[device]\nserial = \"SN-0009\"");
     let done = device.ctl(&["reload"]);
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));
-    assert!(words(&done).contains("device.serial"), "it says what changes with the next restart: {}", words(&done));
+    assert!(
+        words(&done).contains("device.serial"),
+        "it says what changes with the next restart: {}",
+        words(&done)
+    );
     rotate(&device, 2);
     device.wait_steady(2);
     assert!(debug_lines(&device) > 0);

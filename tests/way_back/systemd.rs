@@ -83,7 +83,8 @@ fn waiting_for_a_network_never_starves_the_watchdog() {
     let (mut device, mut manager) = managed();
     device.stop_twin();
     device.launch();
-    let waits = manager.hears(0, "why it waits", |l| l.starts_with("STATUS=") && l.contains("cannot be reached"));
+    let waits =
+        manager.hears(0, "why it waits", |l| l.starts_with("STATUS=") && l.contains("cannot be reached"));
     let mut at = waits;
     for _ in 0..4 {
         at = manager.hears(at + 1, "the watchdog", |l| l == "WATCHDOG=1");

@@ -82,9 +82,11 @@ pub fn id_of(status: &Value, generation: u32) -> String {
     slot["certificateId"].as_str().expect("a whole pair").to_owned()
 }
 
-/// How often a certificate was refused, in the handshake or at CONNECT, from event number `since` on.
+/// How often a certificate was refused, in the handshake (where the twin cannot tell whose it was) or at CONNECT, from
+/// event number `since` on.
 pub fn refusals(device: &Device, since: usize, id: &str) -> usize {
     let refused = |e: &Event| match e {
+        Event::TlsFailed { .. } => true,
         Event::Tls { principal, refused, .. } => principal == id && refused.is_some(),
         Event::Connect { principal, refused, .. } => principal == id && refused.is_some(),
         _ => false,
