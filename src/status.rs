@@ -137,7 +137,9 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
             .iter()
             .filter(|s| s.stage == Stage::Proved && s.mark != Mark::Retired && s.is_whole())
             .count();
-        if alive >= 3 && world.config.retire.mode == RetireMode::CommitTopic {
+        // Not while the commit that retires them is on its way: an ERROR asks for a person (rule 16).
+        let overdue = disk.pending.is_none() || machine.commit_failures() > 0;
+        if alive >= 3 && overdue && world.config.retire.mode == RetireMode::CommitTopic {
             let text =
                 format!("{alive} certificates of this thing are alive: the cloud does not retire old ones");
             let remedy =

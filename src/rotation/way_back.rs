@@ -64,6 +64,10 @@ impl Rotation {
         {
             return Some(effect);
         }
+        if self.claim_now && self.gates.connect.is_open(now) && self.gates.claim.is_open(now) {
+            // An operator's `provision` is tried now, not after the refusals of rule 19.
+            return Some(Effect::Connect(Carrier::Claim));
+        }
         let pairs = self.pairs();
         let Some(first) = pairs.first().copied() else {
             return self.claim_first(successor.as_ref(), now, later);

@@ -168,8 +168,8 @@ pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> En
 /// Judges what was issued (rule 5) and makes it durable as a new generation.
 fn keep(tools: &Tools, config: &Config, origin: Origin, issued: Issued, key: &SoftKey) -> Ended {
     let now = tools.wall();
-    let leaf = match keys::check_issued(&issued.certificate_pem, &issued.certificate_id, key as &dyn Key, now)
-    {
+    let (pem, id) = (&issued.certificate_pem, &issued.certificate_id);
+    let leaf = match keys::check_issued(pem, id, key as &dyn Key, tools.today()) {
         Ok(leaf) => leaf,
         Err(error) => return contradicts(Detail::of("certificate", &error, error.remedy())),
     };

@@ -271,6 +271,11 @@ impl Device {
         write(&self.config_path(), text.as_bytes());
     }
 
+    /// Sets a variable in the daemon's environment, from its next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     // ── the daemon's process ───────────────────────────────────────────────────────────────────────────────────────
 
     /// The daemon's command line and environment, not started.
