@@ -257,8 +257,8 @@ fn mosquitto_passes_traffic_in_both_versions() {
     let lab = Lab::new();
     let identity = issued(&lab, "a");
     let dir = lab.dir.path();
-    std::fs::write(dir.join("a.pem"), &identity.certificate).unwrap();
-    std::fs::write(dir.join("a.key"), &identity.key).unwrap();
+    certrot_twin::files::write(dir, "a.pem", 0o600, identity.certificate.as_bytes()).unwrap();
+    certrot_twin::files::write(dir, "a.key", 0o600, identity.key.as_bytes()).unwrap();
     let mosquitto = |program: &str, version: &str, topic: &str| {
         let mut command = Command::new(program);
         command.args([
@@ -292,7 +292,7 @@ fn mosquitto_passes_traffic_in_both_versions() {
         let sent = |e: &Event| matches!(e, Event::Publish { topic, size: 14, .. } if topic == "device/a/out");
         lab.twin.wait(since, PATIENCE, sent).unwrap();
         // What it exits with differs between versions; what the broker did does not.
-        let _exit = mosquitto("mosquitto_sub", version, "#").args(["-C", "1", "-W", "3"]).status().unwrap();
+        let _exit = mosquitto("mosquitto_sub", version, "#").args(["-C", "1", "-W", "1"]).status().unwrap();
         let refused =
             |e: &Event| matches!(e, Event::Subscribe { filter, refused: Some(_), .. } if filter == "#");
         assert!(lab.twin.events_since(since).iter().any(|l| refused(&l.event)), "{version}");

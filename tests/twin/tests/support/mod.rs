@@ -268,7 +268,7 @@ impl Device {
     /// Subscribes at QoS 1; the granted codes, or `None` when the connection was closed.
     pub fn subscribe(&mut self, filters: &[&str]) -> Option<Vec<u8>> {
         let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-        let entries: Vec<_> = filters.iter().map(|f| SubEntry::new(*f, options.clone()).unwrap()).collect();
+        let entries: Vec<_> = filters.iter().map(|f| SubEntry::new(*f, options).unwrap()).collect();
         let pid = self.fresh_pid();
         let packet: Packet = if self.v5 {
             v5_0::Subscribe::builder().packet_id(pid).entries(entries).build().unwrap().into()
