@@ -226,7 +226,8 @@ impl Engine {
             tracing::debug!(topic, "message that nobody waits for");
             return;
         }
-        match parse_rotate(payload) {
+        let wall = self.machine.wall(&self.now());
+        match parse_rotate(payload).and_then(|order| order.at(wall)) {
             Ok(order) => {
                 let (certificate, issued_before) = match order.condition {
                     Condition::IfCertificateId(id) => (x509::unhex(&id), None),

@@ -108,7 +108,8 @@ impl Peer {
         let now_ms = self.cloud.clock.now_ms();
         self.cloud.sessions(|s| s.detach(&self.client, self.number, now_ms));
         if let Some(will) = self.will.take() {
-            self.cloud.sessions(|s| s.route(&self.client, will));
+            // A rule sees a will like any other message; fleet provisioning has nobody left to answer.
+            self.pass_on(None, will);
         }
         self.cloud.log(Event::Closed { client: self.client.clone(), principal: self.principal.clone(), why });
         self.close().await;

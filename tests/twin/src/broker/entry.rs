@@ -109,7 +109,10 @@ impl Peer {
             return Some(("not authorised".into(), refusal, 5));
         }
         if let Some(will) = &connect.will
-            && !(topic::is_publishable(&will.topic) && self.may(Action::Publish, &will.topic))
+            && !(topic::is_publishable(&will.topic)
+                && self.may(Action::Publish, &will.topic)
+                // AWS, “Retained message policy examples”: a retained will needs it like any retained message.
+                && (!will.retain || self.may(Action::RetainPublish, &will.topic)))
         {
             return Some(("not authorised to publish the will".into(), refusal, 5));
         }
