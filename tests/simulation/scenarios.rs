@@ -490,3 +490,24 @@ fn an_outcome_that_nobody_waits_for_and_a_session_that_was_not_there_change_noth
     let mut fresh = Rotation::new(policy());
     assert_eq!(fresh.step(at, Input::Happened(Happening::Closed)), Action::Do(Effect::Inspect));
 }
+
+#[test]
+fn a_certificate_that_was_accepted_just_before_its_tokens_end_is_not_dropped_while_it_is_not_seen_yet_rule_1()
+{
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
+    disk.current = Current::Names(n);
+    add(&mut disk, &mut cloud, 3_500, Stage::Issued, Asked::Unanswered, false);
+    let mut world = World::new(&policy(), disk, cloud, u32::MAX / 8);
+    while !matches!(world.action, Action::Do(Effect::Register(2))) {
+        world.end(End::Kind);
+    }
+    assert!(world.boot < 100_000, "before the token's end");
+    world.end(End::SeenLate);
+    let until = world.boot + 2 * HOUR;
+    live(&mut world, until, |_, effect| {
+        assert_ne!(effect, Effect::Remove(2), "alive, and seen by the broker in a moment");
+        true
+    });
+    assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
+}
