@@ -10,6 +10,7 @@ use super::language::{
     Action, Carrier, CloudOrder, Effect, Happening, Input, Now, Order, Outcome, Policy, Trouble, Verdict,
     Wait,
 };
+use super::plan::cloud_due;
 use super::retry::{Gate, Pace};
 
 /// What the machine is doing.
@@ -472,7 +473,14 @@ impl Rotation {
                 self.gates.prove.open();
             }
             Order::Cloud(order) => {
-                if self.order.is_none() {
+                // One whose condition is not true does nothing; nor may it shut out the next one.
+                let certificate = self.disk.as_ref().and_then(|d| d.current()).and_then(|s| s.certificate);
+                let idle = match self.order {
+                    None => true,
+                    Some(Ordered::Cloud { order, .. }) => certificate.is_some_and(|c| !cloud_due(&c, order)),
+                    Some(Ordered::Operator | Ordered::Fallback) => false,
+                };
+                if idle {
                     let window = u64::try_from(order.within.max(0)).unwrap_or(0) * 1000;
                     let from = now.boot + window * u64::from(now.dice) / u64::from(u32::MAX);
                     self.order = Some(Ordered::Cloud { order, from });
