@@ -176,12 +176,7 @@ impl Engine {
         let floor = if self.machine.clock_is_trusted(&at) { 0 } else { self.machine.floor() };
         self.world.tools.floor.store(floor, Ordering::Relaxed);
         let action = self.machine.step(at, input);
-        if let Action::Do(effect) = action {
-            let due = self.machine.due(&at).filter(|d| d.at <= self.machine.wall(&at)).map(|d| d.rule);
-            self.story.begins(effect, &self.machine, due);
-            let doing = self.world.begin(effect);
-            self.doing = Some((effect, doing, Instant::now()));
-        }
+        self.act(action, &at);
         self.publish();
     }
 
@@ -193,13 +188,20 @@ impl Engine {
         let action = after.step(at, Input::Done(outcome.clone()));
         self.story.ended(effect, &outcome, detail, &after);
         self.machine = after;
-        if let Action::Do(effect) = action {
-            let due = self.machine.due(&at).filter(|d| d.at <= self.machine.wall(&at)).map(|d| d.rule);
-            self.story.begins(effect, &self.machine, due);
-            let doing = self.world.begin(effect);
-            self.doing = Some((effect, doing, Instant::now()));
-        }
+        self.act(action, &at);
         self.publish();
+    }
+
+    /// Begins what the core decided. Once stopping, only what makes the last answer durable: the next start goes on.
+    fn act(&mut self, action: Action, at: &Now) {
+        let Action::Do(effect) = action else { return };
+        if self.stopping && !matches!(effect, Effect::Record(_)) {
+            return;
+        }
+        let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
+        self.story.begins(effect, &self.machine, due);
+        let doing = self.world.begin(effect);
+        self.doing = Some((effect, doing, Instant::now()));
     }
 
     fn happens(&mut self, event: SessionEvent) {
