@@ -188,8 +188,11 @@ impl Engine {
         self.begin(action, &at);
     }
 
+    /// Begins what the core decided. Once stopping, only what makes the last answer durable: the next start goes on.
     fn begin(&mut self, action: Action, at: &Now) {
-        if let Action::Do(effect) = action {
+        if let Action::Do(effect) = action
+            && (!self.stopping || matches!(effect, Effect::Record(_)))
+        {
             let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
             self.story.begins(effect, &self.machine, due);
             let doing = self.world.begin(effect);

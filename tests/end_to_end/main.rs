@@ -4,5 +4,8 @@
 mod support;
 
 mod faults;
+mod network;
 mod provisioning;
+mod restarts;
+mod takeover;
 mod triggers;
