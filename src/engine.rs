@@ -75,7 +75,7 @@ pub struct Engine {
     status: watch::Sender<Arc<Status>>,
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
     doing: Option<(Effect, Doing, Instant)>,
-    examining: Option<(Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>)>,
+    examining: Option<Examination>,
     since: Time,
     line: String,
     told: BTreeSet<String>,
@@ -83,6 +83,9 @@ pub struct Engine {
 }
 
 type Reply = Result<serde_json::Value, Problem>;
+
+/// A check under way, and where its report goes.
+type Examination = (Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>);
 
 impl Engine {
     /// Puts the parts together.
@@ -223,7 +226,8 @@ impl Engine {
             tracing::debug!(topic, "message that nobody waits for");
             return;
         }
-        match parse_rotate(payload) {
+        let wall = self.machine.wall(&self.now());
+        match parse_rotate(payload).and_then(|order| order.at(wall)) {
             Ok(order) => {
                 let (certificate, issued_before) = match order.condition {
                     Condition::IfCertificateId(id) => (x509::unhex(&id), None),
@@ -380,9 +384,7 @@ async fn done(doing: &mut Option<(Effect, Doing, Instant)>) -> crate::world::End
     }
 }
 
-async fn examined(
-    examining: &mut Option<(Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>)>,
-) -> CheckReport {
+async fn examined(examining: &mut Option<Examination>) -> CheckReport {
     match examining {
         Some((examination, _)) => examination.await,
         None => std::future::pending().await,

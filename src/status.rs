@@ -12,7 +12,7 @@ use crate::control::wire::{
 };
 use crate::log::id;
 use crate::rotation::{Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Stage, State, Wait, Why};
-use crate::story::{Story, now, rule_word, stage_word};
+use crate::story::{ATTEMPTS_OF_WEATHER, Story, now, rule_word, stage_word};
 use crate::world::World;
 use crate::x509;
 
@@ -174,7 +174,7 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
             if left <= 0 {
                 let text = "the certificate in use is past its end by the local clock".to_owned();
                 tell(Level::Error, "certificate-expired", text, OVERDUE_REMEDY, id::ROTATION_OVERDUE);
-            } else if late > OVERDUE && story.failures > 0 {
+            } else if late > OVERDUE && story.failures >= ATTEMPTS_OF_WEATHER {
                 let text = format!("rotation is overdue by {} hours and does not succeed", late / 3600);
                 tell(Level::Error, "rotation-overdue", text, OVERDUE_REMEDY, id::ROTATION_OVERDUE);
             }
@@ -189,7 +189,7 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
             let text = "the cloud refuses every certificate of this device".to_owned();
             tell(Level::Error, "certificate-refused", text, &remedy, id::CERTIFICATE_REFUSED);
         }
-        Some(Why::ClaimRefused) => {
+        Some(Why::ClaimRefused) if story.claim_failures >= ATTEMPTS_OF_WEATHER => {
             let text = "the claim certificate cannot be used".to_owned();
             let remedy =
                 story.connection.as_ref().map_or("check [claim] in the configuration", |d| d.remedy.as_str());

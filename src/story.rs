@@ -34,6 +34,8 @@ pub struct Story {
     pub disk: Option<Detail>,
     /// Failures of the renewal in a row.
     pub failures: u32,
+    /// Failed attempts to connect with the claim in a row; a file that cannot be read counts as enough of them.
+    pub claim_failures: u32,
     last_told: Option<(String, String)>,
 }
 
@@ -80,6 +82,7 @@ impl Story {
             commit: None,
             disk: None,
             failures: 0,
+            claim_failures: 0,
             last_told: None,
         }
     }
@@ -130,6 +133,13 @@ impl Story {
             self.disk = detail.clone();
         } else if matches!(effect, Effect::Record(_) | Effect::Switch(_) | Effect::Remove(_)) {
             self.disk = None;
+        }
+        if effect == Effect::Connect(Carrier::Claim) {
+            self.claim_failures = match outcome {
+                Outcome::Local => ATTEMPTS_OF_WEATHER,
+                _ if failed => self.claim_failures.saturating_add(1),
+                _ => 0,
+            };
         }
         match effect {
             Effect::Connect(carrier) => self.connected(carrier, failed, detail),
@@ -434,3 +444,6 @@ fn word_of(outcome: &Outcome) -> &'static str {
         Outcome::Local => "local failure",
     }
 }
+
+/// Failures in a row up to which a refusal is weather (a throttled cloud refuses too), and no case for a person.
+pub const ATTEMPTS_OF_WEATHER: u32 = 3;

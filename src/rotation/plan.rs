@@ -75,10 +75,10 @@ impl Rotation {
         if self.contested {
             // Rule 22: two clones would retire each other.
             later.hold(since + CONTEST_ENDS, Why::Contested);
-        } else if let Some(successor) = self.successor() {
-            if let Some(effect) = self.progress(&successor, now, later) {
-                return Some(effect);
-            }
+        } else if let Some(successor) = self.successor()
+            && let Some(effect) = self.progress(&successor, now, later)
+        {
+            return Some(effect);
         }
         let commit = self.commit(n, wall, now, later);
         if commit.is_some() {

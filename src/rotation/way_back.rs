@@ -58,12 +58,11 @@ impl Rotation {
             }
         }
         let successor = self.successor();
-        if let Some(s) = &successor {
-            if self.is_dead(s, now) || self.gates.connect.is_open(now) && !self.contested {
-                if let Some(effect) = self.progress(s, now, later) {
-                    return Some(effect);
-                }
-            }
+        if let Some(s) = &successor
+            && (self.is_dead(s, now) || self.gates.connect.is_open(now) && !self.contested)
+            && let Some(effect) = self.progress(s, now, later)
+        {
+            return Some(effect);
         }
         if self.claim_now && self.gates.connect.is_open(now) && self.gates.claim.is_open(now) {
             // An operator's `provision` is tried now, not after the refusals of rule 19.

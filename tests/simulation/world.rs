@@ -108,22 +108,23 @@ impl World {
         self.feed(Input::Woke);
     }
 
-    fn pass(&mut self, millis: Boot) {
+    /// Lets time pass in the cloud too.
+    pub fn pass(&mut self, millis: Boot) {
         self.boot += millis;
         self.cloud.advance(self.boot);
-        if let Some((id, until)) = self.deactivated {
-            if self.boot >= until {
-                if self.cloud.certificates[id].status == Status::Inactive {
-                    self.cloud.certificates[id].status = Status::Active;
-                }
-                self.deactivated = None;
+        if let Some((id, until)) = self.deactivated
+            && self.boot >= until
+        {
+            if self.cloud.certificates[id].status == Status::Inactive {
+                self.cloud.certificates[id].status = Status::Active;
             }
+            self.deactivated = None;
         }
-        if let Some(Carrier::Generation(n)) = self.session {
-            if !self.cloud.admits(self.certificate_of(n), self.boot) {
-                self.session = None;
-                self.feed(Input::Happened(Happening::Closed));
-            }
+        if let Some(Carrier::Generation(n)) = self.session
+            && !self.cloud.admits(self.certificate_of(n), self.boot)
+        {
+            self.session = None;
+            self.feed(Input::Happened(Happening::Closed));
         }
     }
 

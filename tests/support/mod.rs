@@ -526,6 +526,13 @@ impl Drop for Device {
     }
 }
 
+/// The certificate id of the claim.
+pub fn claim_id(twin: &Twin) -> String {
+    use rustls::pki_types::pem::PemObject;
+    let der = rustls::pki_types::CertificateDer::from_pem_file(twin.claim_certificate());
+    certrot_twin::ca::certificate_id(&der.expect("a claim certificate"))
+}
+
 /// Milliseconds since the epoch by the machine's clock.
 #[allow(clippy::disallowed_methods, reason = "the clock of the machine, not of the program under test")]
 fn real_ms() -> i64 {

@@ -27,6 +27,19 @@ pub struct RotateOrder {
     pub within: Option<Duration>,
 }
 
+impl RotateOrder {
+    /// Refuses a condition that would stay true whatever is issued: an order that is retained or repeated would then
+    /// rotate again and again. `now` is in seconds since the Unix epoch.
+    pub fn at(self, now: i64) -> Result<Self, RotateError> {
+        match self.condition {
+            Condition::IssuedBefore(at) if at > now.saturating_add(AHEAD) => {
+                Err(RotateError { why: "issuedBefore is in the future, so it would hold for the new certificate too" })
+            }
+            Condition::IssuedBefore(_) | Condition::IfCertificateId(_) => Ok(self),
+        }
+    }
+}
+
 /// Why an order was refused; the text shows a right one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -86,6 +99,9 @@ fn duration(text: &str) -> Option<Duration> {
     (seconds <= LONGEST_SPREAD).then(|| Duration::from_secs(seconds))
 }
 
+/// How far the operator's clock may be ahead of ours, in seconds: as far as a commit's may be off (rule 11).
+const AHEAD: i64 = 300;
+
 /// Largest order.
 const ORDER: usize = 4096;
 
@@ -111,6 +127,19 @@ mod tests {
         let order = parse_rotate(example.as_bytes()).unwrap();
         assert_eq!(order.condition, Condition::IssuedBefore(1_769_817_600));
         assert_eq!(order.within, Some(Duration::from_secs(6 * 3600)));
+    }
+
+    #[test]
+    fn an_order_that_would_hold_for_every_certificate_to_come_is_refused() {
+        let order = |body: &str| parse_rotate(body.as_bytes()).unwrap();
+        let body = r#"{"issuedBefore":"2026-01-31T00:00:00Z"}"#;
+        let at = 1_769_817_600;
+        assert!(order(body).at(at).is_ok());
+        assert!(order(body).at(at - AHEAD).is_ok(), "clocks differ a little");
+        let refused = order(body).at(at - AHEAD - 1).unwrap_err().to_string();
+        assert!(refused.contains("future") && refused.contains("ifCertificateId"), "{refused}");
+        let named = format!(r#"{{"ifCertificateId":"{}"}}"#, "0".repeat(64));
+        assert!(order(&named).at(0).is_ok());
     }
 
     #[test]

@@ -267,3 +267,89 @@ fn set_validity(params: &mut CertificateParams, not_before: i64, not_after: i64)
 fn crypto<E: std::error::Error + Send + Sync + 'static>(what: &'static str) -> impl Fn(E) -> CaError {
     move |e| CaError::Crypto { what, source: Box::new(e) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls_pki_types::CertificateSigningRequestDer;
+    use x509_parser::prelude::X509Certificate;
+
+    fn request(key: &KeyPair) -> rcgen::CertificateSigningRequest {
+        CertificateParams::default().serialize_request(key).unwrap()
+    }
+
+    fn pem(der: &CertificateSigningRequestDer<'_>) -> String {
+        let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der.as_ref());
+        format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n")
+    }
+
+    fn rsa(bits: usize) -> KeyPair {
+        use rsa::pkcs8::EncodePrivateKey;
+        let key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, bits).unwrap();
+        let der = rustls_pki_types::PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().as_bytes().to_vec());
+        KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256).unwrap()
+    }
+
+    #[test]
+    fn requests_on_both_curves_and_rsa_are_taken() {
+        let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        for key in [KeyPair::generate().unwrap(), p384, rsa(2048)] {
+            let public = check_request(&request(&key).pem().unwrap()).unwrap();
+            assert_eq!(public.der_bytes(), key.public_key_raw());
+        }
+    }
+
+    #[test]
+    fn a_request_whose_signature_does_not_verify_is_refused() {
+        let mut der = request(&KeyPair::generate().unwrap()).der().to_vec();
+        let last = der.len() - 1;
+        der[last] ^= 1;
+        let refused = check_request(&pem(&der.into())).unwrap_err();
+        assert!(matches!(refused, CaError::Request("its signature does not verify")), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_request_or_a_weak_one_is_refused() {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap().pem();
+        let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let long = format!("{}{}", request(&key).pem().unwrap(), "\n".repeat(4096));
+        let refused = check_request(RSA_1024).unwrap_err();
+        assert!(matches!(refused, CaError::Request("RSA key shorter than 2048 bits")), "{refused}");
+        for text in [String::new(), "x".into(), certificate, request(&ed25519).pem().unwrap(), long] {
+            assert!(matches!(check_request(&text), Err(CaError::Request(_))));
+        }
+    }
+
+    #[test]
+    fn a_device_certificate_looks_like_one_of_aws() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = Ca::open(dir.path()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let minted = ca.sign(&key, 1_800_000_000, Duration::from_secs(120), None).unwrap();
+        let der = der_of(&minted.pem).unwrap();
+        assert_eq!(minted.id, certificate_id(&der));
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        assert_eq!(certificate.subject().to_string(), "CN=AWS IoT Certificate");
+        let units: Vec<_> = certificate.issuer().iter_attributes().collect();
+        assert_eq!(units.len(), 1, "one OU and nothing else");
+        assert_eq!(units[0].as_str().unwrap(), AWS_ISSUER);
+        assert_eq!(certificate.validity().not_before.timestamp(), 1_800_000_000 - 120);
+        assert_eq!(certificate.validity().not_after.timestamp(), AWS_END);
+        let again = ca.sign(&key, 1_800_000_000, Duration::from_secs(120), None).unwrap();
+        assert_ne!(again.id, minted.id, "the same request twice gives two certificates");
+        let reopened = Ca::open(dir.path()).unwrap();
+        assert_eq!(reopened.root_pem(), ca.root_pem());
+    }
+
+    /// Made once with OpenSSL; the key was thrown away.
+    const RSA_1024: &str = "-----BEGIN CERTIFICATE REQUEST-----
+MIIBSzCBtQIBADAMMQowCAYDVQQDDAF4MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCB
+iQKBgQDXIJbR+f8BqDQ5rqk+/PDOdf79iibpdi+yc+Wrdns+k16LYZJjG9+OMouN
+y9DfKzIbJfwMNtpf/wEd6xvnS11adlaFAKKIwDu2MffZYFqLvtPK/UDoDhk+bGSV
+BpbH5caPNAEk0x0b0BBMoqsX/lO5jE1RRvHU9nIdKhfKZgq0MwIDAQABoAAwDQYJ
+KoZIhvcNAQELBQADgYEAHtEeDx4e7oWTku5JVr6peHtEqOvo0QZB3o1kbpb4QZdK
+sh5Cmo7dpa1jEIJ8z0M/Ze0Vb0uSp6DH6okXQD9j4vd1/tY4u33ZEFN2/sO0TZFT
+dgsiWc1BXbRIri/LxUXPnfynKYzwHObXYniQmxbv+mAFJo7KIja+Kxhieat6Bxw=
+-----END CERTIFICATE REQUEST-----";
+}

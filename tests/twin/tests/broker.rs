@@ -33,6 +33,9 @@ fn a_take_over_keeps_the_session_and_what_was_not_acknowledged() {
         let again = new.message(PATIENCE).unwrap();
         assert_eq!((again.payload.as_slice(), again.dup), (&b"1"[..], true));
         assert!(old.is_closed_within(PATIENCE));
+        let told = |e: &Event| matches!(e, Event::Closed { why, .. } if why == "DUPLICATE_CLIENTID");
+        lab.twin.wait(0, PATIENCE, told).expect("the old one is told why");
+        assert_eq!(old.was_told_to_go() == Some(0x8e), how.v5, "MQTT 5 says 0x8E");
         lab.twin.publish("device/a/in", b"2", false);
         assert_eq!(new.message(PATIENCE).unwrap().payload, b"2");
         assert_eq!(lab.twin.connections().len(), 1);
@@ -85,6 +88,28 @@ fn retained_messages_come_after_suback_and_go_when_emptied() {
     // The device's policy has no iot:RetainPublish.
     later.publish_with("device/a/x", b"", true, true);
     assert!(later.is_closed_within(PATIENCE));
+}
+
+#[test]
+fn a_delivery_without_iot_receive_is_withheld_and_holds_up_nothing() {
+    let lab = Lab::new();
+    let identity = issued(&lab, "a");
+    lab.twin.set_policy(
+        "most",
+        r#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Action":["iot:Connect","iot:Subscribe"],"Resource":"*"},
+            {"Effect":"Allow","Action":"iot:Receive","Resource":"arn:aws:iot:eu-west-1:123456789012:topic/open"}]}"#,
+    );
+    lab.twin.attach_policy("most", &identity.id()).unwrap();
+    lab.twin.detach_policy("certrot-device", &identity.id()).unwrap();
+    let mut device = lab.connect(&identity, "a").unwrap();
+    device.subscribe(&["shut", "open"]).unwrap();
+    lab.twin.publish("shut", b"secret", false);
+    lab.twin.publish("open", b"public", false);
+    assert_eq!(device.message(PATIENCE).unwrap().payload, b"public");
+    assert_eq!(device.message(MOMENT), None);
+    let withheld = |e: &Event| matches!(e, Event::Denied { action, resource, .. } if action == "iot:Receive" && resource == "shut");
+    assert_eq!(lab.twin.count(withheld), 1);
 }
 
 #[test]
@@ -257,8 +282,8 @@ fn mosquitto_passes_traffic_in_both_versions() {
     let lab = Lab::new();
     let identity = issued(&lab, "a");
     let dir = lab.dir.path();
-    std::fs::write(dir.join("a.pem"), &identity.certificate).unwrap();
-    std::fs::write(dir.join("a.key"), &identity.key).unwrap();
+    certrot_twin::files::write(dir, "a.pem", 0o600, identity.certificate.as_bytes()).unwrap();
+    certrot_twin::files::write(dir, "a.key", 0o600, identity.key.as_bytes()).unwrap();
     let mosquitto = |program: &str, version: &str, topic: &str| {
         let mut command = Command::new(program);
         command.args([
@@ -292,7 +317,7 @@ fn mosquitto_passes_traffic_in_both_versions() {
         let sent = |e: &Event| matches!(e, Event::Publish { topic, size: 14, .. } if topic == "device/a/out");
         lab.twin.wait(since, PATIENCE, sent).unwrap();
         // What it exits with differs between versions; what the broker did does not.
-        let _exit = mosquitto("mosquitto_sub", version, "#").args(["-C", "1", "-W", "3"]).status().unwrap();
+        let _exit = mosquitto("mosquitto_sub", version, "#").args(["-C", "1", "-W", "1"]).status().unwrap();
         let refused =
             |e: &Event| matches!(e, Event::Subscribe { filter, refused: Some(_), .. } if filter == "#");
         assert!(lab.twin.events_since(since).iter().any(|l| refused(&l.event)), "{version}");

@@ -93,6 +93,16 @@ fn a_token_counts_once_and_for_an_hour() {
 }
 
 #[test]
+fn a_token_is_bound_to_its_connection_only_when_set() {
+    for bound in [false, true] {
+        let lab = Lab::with(|o| o.bind_tokens = bound);
+        let fresh = lab.connect(&lab.claim(), "claim-a").unwrap().create_from_csr().unwrap();
+        let mut other = lab.connect(&lab.claim(), "claim-b").unwrap();
+        assert_eq!(other.register("certrot-claim", &fresh.token, "SN-1").is_err(), bound);
+    }
+}
+
+#[test]
 fn answers_reach_the_asker_alone_and_without_a_subscription() {
     let lab = Lab::new();
     let mut asker = lab.connect(&lab.claim(), "claim-a").unwrap();
@@ -115,6 +125,38 @@ fn garbage_for_a_csr_is_rejected_and_mints_nothing() {
     let refused = claim.ask(topic, b"not json").unwrap();
     assert!(refused.topic.ends_with("/rejected"));
     assert_eq!(lab.twin.certificates().len(), before);
+}
+
+#[test]
+fn cbor_carries_the_same_story() {
+    use ciborium::Value as Cbor;
+    let lab = Lab::new();
+    let mut claim = lab.connect(&lab.claim(), "claim-a").unwrap();
+    let encode = |value: Cbor| {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&value, &mut bytes).unwrap();
+        bytes
+    };
+    let field = |payload: &[u8], name: &str| -> Cbor {
+        let map: Cbor = ciborium::from_reader(payload).unwrap();
+        let found = map.as_map().unwrap().iter().find(|(k, _)| k.as_text() == Some(name));
+        found.unwrap().1.clone()
+    };
+    let text = |t: &str| Cbor::Text(t.to_owned());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    let request = encode(Cbor::Map(vec![(text("certificateSigningRequest"), text(&csr))]));
+    let answer = claim.ask("$aws/certificates/create-from-csr/cbor", &request).unwrap();
+    assert!(answer.topic.ends_with("/accepted"));
+    let token = field(&answer.payload, "certificateOwnershipToken");
+    let serial = Cbor::Map(vec![(text("SerialNumber"), text("SN-1"))]);
+    let request =
+        encode(Cbor::Map(vec![(text("certificateOwnershipToken"), token), (text("parameters"), serial)]));
+    let topic = "$aws/provisioning-templates/certrot-claim/provision/cbor";
+    let answer = claim.ask(topic, &request).unwrap();
+    assert_eq!(field(&answer.payload, "thingName"), text("SN-1"));
+    let refused = claim.ask(topic, &request).unwrap();
+    assert_eq!(field(&refused.payload, "statusCode").as_integer(), Some(400.into()));
 }
 
 #[test]

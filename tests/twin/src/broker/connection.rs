@@ -3,30 +3,29 @@
 //! ```text
 //! TLS ─▶ certificate ─▶ CONNECT ─▶ pace, faults, policy ─▶ attach (take-over) ─▶ CONNACK ─▶ turn … ─▶ detach, will
 //! ```
-//! A refused CONNECT evicts nobody: attaching comes last. Receive is judged here, at each delivery.
+//! `entry.rs` is the way in up to CONNACK. Receive is judged here, at each delivery.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
-use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::entry;
 use super::message::Message;
-use super::sessions::{Arrival, Close, Out};
+use super::packets::{Filter, Incoming};
+use super::sessions::{Close, Out};
 use super::topic;
-use super::wire::{Connect, Filter, Incoming, Step, Wire};
+use super::wire::{Step, Wire};
 use crate::access::{self, Action};
-use crate::ca::certificate_id;
-use crate::cloud::{Cloud, lock, millis};
+use crate::cloud::Cloud;
 use crate::events::Event;
 use crate::faults::Effect;
-use crate::options::Refusal;
 use crate::provision::{self, Asker};
 use crate::retire;
 
@@ -34,15 +33,15 @@ use crate::retire;
 pub async fn run(cloud: Arc<Cloud>, socket: TcpStream, tls: TlsAcceptor) {
     let stream = match timeout(PATIENCE, tls.accept(socket)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tls_failed(&cloud, &error),
+        Ok(Err(error)) => return entry::tls_failed(&cloud, &error),
         Err(_) => return cloud.log(Event::TlsFailed { why: "no handshake in time".into() }),
     };
-    let Some((principal, refused)) = greet(&cloud, &stream).await else { return };
+    let Some((principal, refused)) = entry::greet(&cloud, &stream).await else { return };
     let mut peer = Peer {
         number: cloud.next_connection(),
         cloud,
         stream,
-        wire: Wire::new(),
+        wire: Wire::default(),
         principal,
         client: String::new(),
         keep_alive: Duration::from_millis(MAX_KEEP_ALIVE),
@@ -55,78 +54,28 @@ pub async fn run(cloud: Arc<Cloud>, socket: TcpStream, tls: TlsAcceptor) {
 }
 
 /// How long a handshake and the first packet may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// AWS IoT quota: payload of a publish, in bytes.
 const MAX_PAYLOAD: usize = 128 * 1024;
 /// AWS IoT quota: longest keep-alive, in milliseconds, also for a client that asks for none.
 const MAX_KEEP_ALIVE: u64 = 1_200_000 * 3 / 2;
 
 /// Why a connection ends; `None` from a step means that it goes on.
-type End = Option<String>;
+pub(super) type End = Option<String>;
 
-struct Peer {
-    cloud: Arc<Cloud>,
-    stream: TlsStream<TcpStream>,
-    wire: Wire,
-    number: u64,
-    principal: String,
-    client: String,
+pub(super) struct Peer {
+    pub(super) cloud: Arc<Cloud>,
+    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) wire: Wire,
+    pub(super) number: u64,
+    pub(super) principal: String,
+    pub(super) client: String,
     keep_alive: Duration,
     heard: Instant,
-    will: Option<Message>,
+    pub(super) will: Option<Message>,
 }
 
 impl Peer {
-    /// Reads CONNECT and answers it; what came behind it in the same read is handed on.
-    async fn enter(&mut self, refused: Option<String>) -> Option<(UnboundedReceiver<Out>, Vec<Incoming>)> {
-        let mut step = timeout(PATIENCE, self.read()).await.ok()??;
-        while step.incoming.is_empty() && step.close.is_none() {
-            step = timeout(PATIENCE, self.read()).await.ok()??;
-        }
-        self.take(&step);
-        let mut incoming = step.incoming.into_iter();
-        let Some(Incoming::Connect(connect)) = incoming.next() else {
-            let _best_effort = self.stream.write_all(&step.bytes).await;
-            return None;
-        };
-        self.client = connect.client.clone();
-        if let Some((why, refusal, code)) = self.refuses(&connect, refused).await {
-            self.connected(&connect, false, Some(why));
-            if refusal == Refusal::Connack {
-                let answer = self.wire.connack(false, false, code);
-                let _best_effort = self.stream.write_all(&answer.bytes).await;
-            }
-            let _best_effort = self.stream.shutdown().await;
-            return None;
-        }
-        let (tx, rx) = unbounded_channel();
-        let arrival = Arrival {
-            number: self.number,
-            client: self.client.clone(),
-            principal: self.principal.clone(),
-            tx,
-            clean: connect.clean,
-            life_ms: self.session_life(&connect),
-            window: connect.window,
-        };
-        let now_ms = self.cloud.clock.now_ms();
-        let present = self.cloud.sessions(|s| s.attach(arrival, now_ms));
-        self.connected(&connect, present, None);
-        self.will = connect.will;
-        let answer = self.wire.connack(true, present, 0);
-        // A certificate may have left ACTIVE between the look at it and the attaching.
-        let late = self.cloud.refuses_certificate(&self.principal).map(str::to_owned);
-        let end = match late {
-            Some(why) => Some(why),
-            None => self.send(answer).await,
-        };
-        if let Some(why) = end {
-            self.leave(why).await;
-            return None;
-        }
-        Some((rx, incoming.collect()))
-    }
-
     /// Reads, writes and waits until something ends the connection; answers what.
     async fn turn(&mut self, rx: &mut UnboundedReceiver<Out>, backlog: Vec<Incoming>) -> String {
         for packet in backlog {
@@ -155,14 +104,23 @@ impl Peer {
     }
 
     /// Detaches, publishes the will unless it was withdrawn, closes.
-    async fn leave(&mut self, why: String) {
+    pub(super) async fn leave(&mut self, why: String) {
         let now_ms = self.cloud.clock.now_ms();
         self.cloud.sessions(|s| s.detach(&self.client, self.number, now_ms));
         if let Some(will) = self.will.take() {
-            self.cloud.sessions(|s| s.route(&self.client, will));
+            // A rule sees a will like any other message; fleet provisioning has nobody left to answer.
+            self.pass_on(None, will);
         }
         self.cloud.log(Event::Closed { client: self.client.clone(), principal: self.principal.clone(), why });
+        self.close().await;
+    }
+
+    /// Closes so that what was said last is read: a reset, which unread bytes would bring, could overtake it.
+    pub(super) async fn close(&mut self) {
         let _best_effort = timeout(Duration::from_secs(1), self.stream.shutdown()).await;
+        let mut rest = [0; 1024];
+        let drained = async { while self.stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
+        let _best_effort = timeout(Duration::from_millis(500), drained).await;
     }
 
     async fn work(&mut self, step: Step) -> End {
@@ -237,11 +195,10 @@ impl Peer {
         let mut places = vec![message.topic.as_str()];
         places.extend(operation.as_ref().map(provision::Operation::name));
         places.extend(retire::thing_of(&message.topic).map(|_| "commit"));
-        match self.fault(&places, |e| matches!(e, Effect::Delay { .. }) && operation.is_none()) {
-            Some(Effect::Delay { ms }) => sleep(Duration::from_millis(ms)).await,
-            _ => {}
-        }
         let topics = &places[..1];
+        if let Some(Effect::Delay { ms }) = self.fault(topics, |e| matches!(e, Effect::Delay { .. })) {
+            sleep(Duration::from_millis(ms)).await;
+        }
         if self.fault(topics, |e| *e == Effect::CloseBefore).is_some() {
             return Some("fault: closed before".into());
         }
@@ -351,73 +308,8 @@ impl Peer {
         }
     }
 
-    /// Why a CONNECT is refused, how, and with which return code.
-    async fn refuses(&mut self, connect: &Connect, refused: Option<String>) -> Option<(String, Refusal, u8)> {
-        if let Some(why) = refused {
-            return Some((why, self.cloud.options.certificate_refusal, 5));
-        }
-        if self.paced() {
-            return Some(("more than one CONNECT in the pace".into(), Refusal::Close, 5));
-        }
-        match self.fault(&["connect"], |_| true) {
-            Some(Effect::Refuse { status_code, .. }) => {
-                return Some(("fault".into(), Refusal::Connack, u8::try_from(status_code).unwrap_or(5)));
-            }
-            Some(Effect::Throttle) => return Some(("fault: throttled".into(), Refusal::Connack, 3)),
-            Some(Effect::Delay { ms } | Effect::DelayAnswer { ms }) => sleep(Duration::from_millis(ms)).await,
-            Some(Effect::Ignore) => {
-                // Neither CONNACK nor a close: the client's patience ends it.
-                self.connected(connect, false, Some("fault: no answer".into()));
-                let mut rest = Vec::new();
-                let _until_closed = timeout(PATIENCE * 6, self.stream.read_to_end(&mut rest)).await;
-                return Some(("fault: no answer".into(), Refusal::Close, 5));
-            }
-            Some(_) => return Some(("fault".into(), Refusal::Close, 5)),
-            None => {}
-        }
-        let refusal = self.cloud.options.connect_refusal;
-        // AWS IoT quota: client id of at most 128 bytes.
-        if connect.client.is_empty() || connect.client.len() > 128 {
-            return Some(("client id".into(), refusal, 2));
-        }
-        if !self.may(Action::Connect, &connect.client) {
-            return Some(("not authorised".into(), refusal, 5));
-        }
-        if let Some(will) = &connect.will
-            && !(topic::is_publishable(&will.topic) && self.may(Action::Publish, &will.topic))
-        {
-            return Some(("not authorised to publish the will".into(), refusal, 5));
-        }
-        None
-    }
-
-    fn paced(&self) -> bool {
-        let pace = self.cloud.options.connect_pace;
-        if pace.is_zero() {
-            return false;
-        }
-        let mut last = lock(&self.cloud.paces);
-        let now = Instant::now();
-        let early = last.get(&self.client).is_some_and(|t| now.duration_since(*t) < pace);
-        if !early {
-            last.insert(self.client.clone(), now);
-        }
-        early
-    }
-
-    fn session_life(&self, connect: &Connect) -> Option<i64> {
-        let most = millis(self.cloud.options.session_life);
-        match connect.expiry {
-            None if connect.clean => None,
-            None => Some(most),
-            Some(0) => None,
-            // AWS IoT quota: a session of MQTT 5 expires after 7 days at the latest.
-            Some(secs) => Some(i64::from(secs).min(7 * 86_400) * 1000),
-        }
-    }
-
     /// Reads once; `None` at the end of the stream.
-    async fn read(&mut self) -> Option<Step> {
+    pub(super) async fn read(&mut self) -> Option<Step> {
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer).await {
             Ok(0) | Err(_) => None,
@@ -428,13 +320,13 @@ impl Peer {
         }
     }
 
-    fn take(&mut self, step: &Step) {
+    pub(super) fn take(&mut self, step: &Step) {
         if let Some(ms) = step.timer_ms {
             self.keep_alive = Duration::from_millis(ms.min(MAX_KEEP_ALIVE));
         }
     }
 
-    async fn send(&mut self, step: Step) -> End {
+    pub(super) async fn send(&mut self, step: Step) -> End {
         self.take(&step);
         match timeout(PATIENCE, self.write(&step.bytes)).await {
             Ok(Ok(())) => step.close,
@@ -480,63 +372,11 @@ impl Peer {
         });
     }
 
-    fn may(&self, action: Action, resource: &str) -> bool {
+    pub(super) fn may(&self, action: Action, resource: &str) -> bool {
         access::allows(&self.cloud, &self.principal, &self.client, action, resource)
     }
 
-    fn fault(&self, places: &[&str], accepts: impl Fn(&Effect) -> bool + Copy) -> Option<Effect> {
+    pub(super) fn fault(&self, places: &[&str], accepts: impl Fn(&Effect) -> bool + Copy) -> Option<Effect> {
         places.iter().find_map(|place| self.cloud.fault(place, &self.client, &self.principal, accepts))
-    }
-
-    fn connected(&self, connect: &Connect, session_present: bool, refused: Option<String>) {
-        self.cloud.log(Event::Connect {
-            client: connect.client.clone(),
-            principal: self.principal.clone(),
-            session_present,
-            protocol: connect.protocol,
-            refused,
-        });
-    }
-}
-
-/// Looks at who came; `None` where the connection is closed at once, else the principal and a refusal to be told in
-/// CONNACK.
-async fn greet(cloud: &Cloud, stream: &TlsStream<TcpStream>) -> Option<(String, Option<String>)> {
-    let (_, tls) = stream.get_ref();
-    let principal = certificate_id(tls.peer_certificates()?.first()?);
-    let fault = cloud.fault("tls", "", &principal, |_| true);
-    if let Some(Effect::Delay { ms } | Effect::DelayAnswer { ms }) = &fault {
-        sleep(Duration::from_millis(*ms)).await;
-    }
-    let by_fault =
-        matches!(fault, Some(Effect::Refuse { .. } | Effect::CloseBefore)).then(|| "fault".to_owned());
-    let by_registry = cloud.refuses_certificate(&principal).map(str::to_owned);
-    let later = cloud.options.certificate_refusal == Refusal::Connack && by_fault.is_none();
-    let refused = by_fault.or(by_registry);
-    cloud.log(Event::Tls {
-        principal: principal.clone(),
-        version: match tls.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => "1.2".into(),
-            _ => "1.3".into(),
-        },
-        sni: tls.server_name().map(str::to_owned),
-        alpn: tls.alpn_protocol().map(|p| String::from_utf8_lossy(p).into_owned()),
-        resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
-        refused: refused.clone(),
-    });
-    match refused {
-        Some(_) if !later => None,
-        other => Some((principal, other)),
-    }
-}
-
-fn tls_failed(cloud: &Cloud, error: &std::io::Error) {
-    let by_verifier = error
-        .get_ref()
-        .and_then(|e| e.downcast_ref::<rustls::Error>())
-        .is_some_and(|e| matches!(e, rustls::Error::InvalidCertificate(_)));
-    // The verifier has logged it, with the certificate's id.
-    if !by_verifier {
-        cloud.log(Event::TlsFailed { why: error.to_string() });
     }
 }

@@ -8,7 +8,9 @@
 //! ```
 
 pub mod connection;
+mod entry;
 pub mod message;
+pub mod packets;
 pub mod sessions;
 pub mod topic;
 pub mod wire;

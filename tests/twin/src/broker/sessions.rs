@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::message::Message;
+use super::packets::{Filter, Retained};
 use super::topic;
-use super::wire::{Filter, Retained};
 
 /// Word to a connection's task.
 #[derive(Debug)]

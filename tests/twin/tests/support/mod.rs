@@ -268,7 +268,7 @@ impl Device {
     /// Subscribes at QoS 1; the granted codes, or `None` when the connection was closed.
     pub fn subscribe(&mut self, filters: &[&str]) -> Option<Vec<u8>> {
         let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-        let entries: Vec<_> = filters.iter().map(|f| SubEntry::new(*f, options.clone()).unwrap()).collect();
+        let entries: Vec<_> = filters.iter().map(|f| SubEntry::new(*f, options).unwrap()).collect();
         let pid = self.fresh_pid();
         let packet: Packet = if self.v5 {
             v5_0::Subscribe::builder().packet_id(pid).entries(entries).build().unwrap().into()
@@ -413,6 +413,14 @@ impl Device {
             }
             self.pump();
         }
+    }
+
+    /// The reason of a DISCONNECT that came.
+    pub fn was_told_to_go(&self) -> Option<u8> {
+        self.packets.iter().find_map(|p| match p {
+            Packet::V5_0Disconnect(p) => p.reason_code().map(|r| r as u8),
+            _ => None,
+        })
     }
 
     /// Acknowledges nothing from here on.
