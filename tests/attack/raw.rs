@@ -30,7 +30,8 @@ impl Raw {
         match sent.and_then(|()| self.0.read(&mut buffer)) {
             Ok(n) => buffer[..n].to_vec(),
             Err(e) => {
-                let waited = matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+                let waited =
+                    matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
                 assert!(!waited, "neither an answer nor a close");
                 Vec::new()
             }
