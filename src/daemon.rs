@@ -67,6 +67,8 @@ fn check(path: &Path) -> Exit {
 }
 
 fn run(path: PathBuf) -> Exit {
+    // A core file would hold the key in use, wherever the system keeps core files; the unit says the same.
+    let no_core = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     let (config, warnings) = match Config::load(&path, &Facts::gather(&path, Purpose::Run)) {
         Ok(loaded) => loaded,
         Err(report) => {
@@ -87,6 +89,9 @@ fn run(path: PathBuf) -> Exit {
     };
     for warning in &warnings {
         tracing::warn!("{warning}");
+    }
+    if let Err(error) = no_core {
+        tracing::warn!(%error, "core files cannot be switched off");
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

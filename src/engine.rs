@@ -5,6 +5,8 @@
 //! never blocks on one effect: the loop goes on listening, so status and orders are served at any time, and the
 //! watchdog is fed while the loop turns and no effect is past its own deadline.
 
+mod waits;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -33,6 +35,8 @@ use crate::status;
 use crate::story::{Story, now};
 use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
 use crate::x509;
+
+use waits::{done, examined, pause, sleep};
 
 /// What the engine is made with.
 pub struct Parts {
@@ -377,34 +381,6 @@ impl Engine {
     fn is_healthy(&self) -> bool {
         let limit = LONGEST_EFFECT + std::time::Duration::from_secs(60);
         self.doing.as_ref().is_none_or(|(_, _, since)| since.elapsed() < limit)
-    }
-}
-
-async fn done(doing: &mut Option<(Effect, Doing, Instant)>) -> crate::world::Ended {
-    match doing {
-        Some((_, doing, _)) => doing.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn examined(examining: &mut Option<Examination>) -> CheckReport {
-    match examining {
-        Some((examination, _)) => examination.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep(clock: crate::clock::Clock, until: Option<u64>) {
-    match until {
-        Some(until) => clock.sleep_until(until).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn pause(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -135,6 +135,8 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
         let alive = disk
             .slots
             .iter()
+            // A newer one is on its way to be `current`, or was refused and left.
+            .filter(|s| matches!(disk.current, Current::Names(c) if s.generation <= c))
             .filter(|s| s.stage == Stage::Proved && s.mark != Mark::Retired && s.is_whole())
             .count();
         // Not while the commit that retires them is on its way: an ERROR asks for a person (rule 16).

@@ -3,15 +3,19 @@
 //! It hears of every effect that begins and ends and decides nothing. Levels are promises: INFO, the identity changed;
 //! WARN, one attempt failed; DEBUG, each action. ERROR is `status::alerts`' to say, once per cause.
 
+mod words;
+
 use std::rc::Rc;
 
-use crate::clock::Clock;
 use crate::control::Feed;
 use crate::control::wire::{Event, EventKind, EventResult, LastResult, Operation, Time};
-use crate::rotation::{Carrier, Effect, Mark, Outcome, Record, RetireMode, Rotation, Rule, Stage};
+use crate::rotation::{Carrier, Effect, Mark, Outcome, Record, RetireMode, Rotation, Rule};
 use crate::store::HistoryEntry;
 use crate::world::{Detail, Tools};
 use crate::x509;
+
+pub use words::{now, rule_word, stage_word};
+use words::{opens_operation, step_of, word_of};
 
 /// What has been told so far.
 pub struct Story {
@@ -385,63 +389,6 @@ impl Story {
         if let Err(error) = self.tools.store.append_history(entry) {
             tracing::warn!(%error, "the history could not be written");
         }
-    }
-}
-
-/// The wall time of an event.
-pub fn now(clock: &Clock) -> Time {
-    Time(jiff::Timestamp::from_millisecond(clock.wall_millis()).unwrap_or_default())
-}
-
-/// The word of a rule, as status and history have it.
-pub fn rule_word(rule: Rule) -> &'static str {
-    match rule {
-        Rule::MaxAge => "max-age",
-        Rule::RenewBefore => "renew-before",
-        Rule::Operator => "order",
-        Rule::Cloud => "cloud",
-        Rule::Fallback => "fallback",
-    }
-}
-
-/// The stage of a generation, as the status has it.
-pub fn stage_word(stage: Stage) -> crate::control::wire::Stage {
-    match stage {
-        Stage::Issued => crate::control::wire::Stage::Issued,
-        Stage::Registered => crate::control::wire::Stage::Registered,
-        Stage::Proved => crate::control::wire::Stage::Proved,
-    }
-}
-
-fn opens_operation(effect: Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Connect(Carrier::Claim) | Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_)
-    )
-}
-
-fn step_of(effect: Effect) -> Option<&'static str> {
-    match effect {
-        Effect::Connect(Carrier::Claim) => Some("claim"),
-        Effect::Issue(_) => Some("issue"),
-        Effect::Register(_) => Some("register"),
-        Effect::Prove(_) => Some("prove"),
-        Effect::Switch(_) => Some("switch"),
-        Effect::Commit(_) => Some("retire"),
-        _ => None,
-    }
-}
-
-fn word_of(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Inspected(_) => "inspected",
-        Outcome::Done => "done",
-        Outcome::Issued(_) => "issued",
-        Outcome::Registered => "registered",
-        Outcome::Committed => "committed",
-        Outcome::Failed(_) => "failed",
-        Outcome::Refused(..) => "refused",
-        Outcome::Local => "local failure",
     }
 }
 
