@@ -70,6 +70,5 @@ pub mod rotation;
 pub mod status;
 pub mod store;
 pub mod story;
-pub mod wipe;
 pub mod world;
 pub mod x509;
