@@ -1,5 +1,6 @@
 //! certrotd: the architecture page comes with the first whole story.
 extern crate alloc;
+pub mod arguments;
 pub mod clock;
 pub mod cloud;
 pub mod config;
