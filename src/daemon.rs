@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use clap::Parser;
 use futures_core::Stream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::arguments::Arguments;
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_PATH, Facts, Purpose};
+use crate::config::{Config, Facts, Purpose};
 use crate::control::wire::Status;
 use crate::control::{self, Backend, Feed, Limits, Socket};
 use crate::engine::{Engine, Parts, Signal};
@@ -25,29 +25,20 @@ use crate::store::{Machine, Store};
 use crate::story;
 use crate::world::{Detail, Tools, World};
 
-/// Keeps this device's AWS IoT identity: provisions it once, keeps a session, replaces it on time.
-#[derive(Debug, Parser)]
-#[command(name = "certrotd", version)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
-    config: PathBuf,
-    /// Prints every problem of the configuration and ends: 0 where there is none, 78 otherwise.
-    #[arg(long)]
-    check_config: bool,
-}
-
 /// The whole program.
 pub fn main() -> Exit {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let usage = error.use_stderr();
-            let _ = error.print();
-            return if usage { Exit::Usage } else { Exit::Done };
+    match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Arguments::Run(path)) => run(path),
+        Ok(Arguments::Check(path)) => check(&path),
+        Ok(Arguments::Print(text)) => {
+            println!("{text}");
+            Exit::Done
         }
-    };
-    if arguments.check_config { check(&arguments.config) } else { run(arguments.config) }
+        Err(error) => {
+            eprintln!("certrotd: {error}; {}", error.remedy());
+            Exit::Usage
+        }
+    }
 }
 
 fn check(path: &Path) -> Exit {

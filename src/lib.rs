@@ -52,6 +52,7 @@
 
 extern crate alloc;
 
+mod arguments;
 pub mod clock;
 pub mod cloud;
 pub mod config;
@@ -70,5 +71,6 @@ pub mod rotation;
 pub mod status;
 pub mod store;
 pub mod story;
+pub mod wipe;
 pub mod world;
 pub mod x509;

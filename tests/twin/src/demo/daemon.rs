@@ -118,14 +118,10 @@ impl Daemon {
         lines[lines.len().saturating_sub(count)..].iter().map(|l| (*l).to_owned()).collect()
     }
 
-    /// Stops it and waits for its end.
-    pub fn stop(mut self) -> Option<ExitStatus> {
-        self.finish()
-    }
-
-    fn finish(&mut self) -> Option<ExitStatus> {
-        if let Some(status) = self.ended() {
-            return Some(status);
+    /// Stops it and waits for its end; says how it ended.
+    pub fn terminate(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
         }
         // Still a child of ours that was not waited for, so the number is still its own.
         if let Ok(pid) = i32::try_from(self.child.id()) {
@@ -133,19 +129,19 @@ impl Daemon {
         }
         let until = Instant::now() + GRACE;
         while Instant::now() < until {
-            if let Some(status) = self.ended() {
-                return Some(status);
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         let _gone = self.child.kill();
-        self.child.wait().ok()
+        self.child.wait()
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.finish();
+        let _nobody_to_tell = self.terminate();
     }
 }
 

@@ -72,9 +72,7 @@ impl<'a> Stage<'a> {
 
     /// Stops the daemon.
     pub(super) fn end(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            daemon.stop();
-        }
+        drop(self.daemon.take());
     }
 
     /// For whoever must find out why a step failed: what the daemon waits for, and its last lines.

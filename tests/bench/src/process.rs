@@ -1,0 +1,107 @@
+//! What the kernel says of a process and of this machine (proc(5)); no host names, no paths.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use crate::report::Column;
+
+/// One look at a process.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    resident: f64,
+    peak: f64,
+    anonymous: f64,
+    proportional: f64,
+    voluntary: f64,
+    processor: f64,
+    threads: f64,
+}
+
+impl Reading {
+    /// Looks at the process with this id.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let (status, rollup) = (read("status")?, read("smaps_rollup")?);
+        let (mut voluntary, mut processor) = (0.0, 0.0);
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?.path();
+            voluntary += field(&fs::read_to_string(task.join("status"))?, "voluntary_ctxt_switches:");
+            // Nanoseconds on a processor (Documentation/scheduler/sched-stats.rst).
+            let schedule = fs::read_to_string(task.join("schedstat"))?;
+            processor += schedule.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0) / 1e9;
+        }
+        Ok(Self {
+            resident: bytes(&status, "VmRSS:"),
+            peak: bytes(&status, "VmHWM:"),
+            anonymous: bytes(&status, "RssAnon:"),
+            proportional: bytes(&rollup, "Pss:"),
+            voluntary,
+            processor,
+            threads: field(&status, "Threads:"),
+        })
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> f64 {
+        self.resident
+    }
+
+    /// Puts this look, and what changed since an earlier one, into a column.
+    pub fn fill(&self, before: &Self, between: Duration, column: &mut Column) {
+        column.put("idle: resident (VmRSS), bytes", self.resident);
+        column.put("idle: peak (VmHWM), bytes", self.peak);
+        column.put("idle: anonymous (RssAnon), bytes", self.anonymous);
+        column.put("idle: proportional (Pss), bytes", self.proportional);
+        column.put("idle: threads", self.threads);
+        let minutes = between.as_secs_f64() / 60.0;
+        if minutes > 0.0 {
+            column.put("idle: wake-ups a minute", (self.voluntary - before.voluntary) / minutes);
+            column.put("idle: processor, ms a minute", (self.processor - before.processor) * 1e3 / minutes);
+        }
+    }
+}
+
+/// The machine in one line: processor, how many, kernel.
+pub fn machine() -> String {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model =
+        info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!(
+        "machine: {cores} processors, {}, Linux {}, {}",
+        model.unwrap_or("model unknown"),
+        kernel.trim(),
+        std::env::consts::ARCH
+    )
+}
+
+/// A line of kilobytes (KiB), in bytes.
+fn bytes(text: &str, name: &str) -> f64 {
+    field(text, name) * 1024.0
+}
+
+fn field(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text = "VmHWM:\t  20 kB\nVmRSS:\t    12 kB\nnonvoluntary_ctxt_switches:\t9\nvoluntary_ctxt_switches:\t7\n";
+        assert_eq!(bytes(text, "VmRSS:"), 12_288.0);
+        assert_eq!(field(text, "voluntary_ctxt_switches:"), 7.0);
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        let reading = Reading::of(std::process::id()).unwrap();
+        assert!(reading.resident > 0.0 && reading.peak >= reading.resident && reading.threads >= 1.0);
+    }
+}
