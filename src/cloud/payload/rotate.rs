@@ -32,9 +32,9 @@ impl RotateOrder {
     /// rotate again and again. `now` is in seconds since the Unix epoch.
     pub fn at(self, now: i64) -> Result<Self, RotateError> {
         match self.condition {
-            Condition::IssuedBefore(at) if at > now.saturating_add(AHEAD) => {
-                Err(RotateError { why: "issuedBefore is in the future, so it would hold for the new certificate too" })
-            }
+            Condition::IssuedBefore(at) if at > now.saturating_add(AHEAD) => Err(RotateError {
+                why: "issuedBefore is in the future, so it would hold for the new certificate too",
+            }),
             Condition::IssuedBefore(_) | Condition::IfCertificateId(_) => Ok(self),
         }
     }
