@@ -12,8 +12,22 @@ use crate::victim::{ATTACKER, VICTIM, Victim, attacker};
 
 /// Client ids that hide a wildcard, a variable, or another's name.
 const DISGUISES: [&str; 16] = [
-    "SN-V", "sn-v", "SN-1", "SN-", "SN-VV", " SN-V", "SN-V ", "+", "#", "*", "?", "$", "SN-V/#", "SN-?",
-    "${iot:Connection.Thing.ThingName}", "${iot:ClientId}",
+    "SN-V",
+    "sn-v",
+    "SN-1",
+    "SN-",
+    "SN-VV",
+    " SN-V",
+    "SN-V ",
+    "+",
+    "#",
+    "*",
+    "?",
+    "$",
+    "SN-V/#",
+    "SN-?",
+    "${iot:Connection.Thing.ThingName}",
+    "${iot:ClientId}",
 ];
 
 fn refused_everywhere(lab: &Lab, identity: &Identity, client: &str) {
@@ -33,7 +47,8 @@ fn a_claim_holder_cannot_connect_as_a_device_or_with_any_client_id_but_claims() 
     let lab = Lab::new();
     let mut victim = Victim::new(&lab);
     let claim = lab.claim();
-    for client in DISGUISES.iter().chain(&["", "claim", "Claim-1", "CLAIM-1", "xclaim-1", "claim_1", "SN-V-claim-1"])
+    for client in
+        DISGUISES.iter().chain(&["", "claim", "Claim-1", "CLAIM-1", "xclaim-1", "claim_1", "SN-V-claim-1"])
     {
         refused_everywhere(&lab, &claim, client);
     }
@@ -45,7 +60,9 @@ fn a_device_cannot_connect_as_another_thing_as_a_claim_or_as_a_wildcard() {
     let lab = Lab::new();
     let mut victim = Victim::new(&lab);
     let mine = attacker(&lab);
-    for client in DISGUISES.iter().chain(&["", "claim-x", "claim-SN-A", "claim-SN-V", "SN-A-2", "sn-a", "SN-A/x"]) {
+    for client in
+        DISGUISES.iter().chain(&["", "claim-x", "claim-SN-A", "claim-SN-V", "SN-A-2", "sn-a", "SN-A/x"])
+    {
         refused_everywhere(&lab, &mine, client);
     }
     victim.is_untouched(&lab);
@@ -240,13 +257,14 @@ fn a_will_on_the_commit_topic_hurts_nobody_but_its_sender() {
     let mut victim = Victim::new(&lab);
     let mine = attacker(&lab);
     let claims_to_be = format!(r#"{{"certificateId":"{}"}}"#, victim.id());
-    let will =
-        Will { topic: "device/SN-A/certrot/commit", payload: claims_to_be.as_bytes(), retain: false };
+    let will = Will { topic: "device/SN-A/certrot/commit", payload: claims_to_be.as_bytes(), retain: false };
     let mut raw = Raw::open(&lab.twin, &mine.config(&lab.twin));
     let since = lab.twin.event_count();
     assert_eq!(raw.exchange(&connect(ATTACKER, Some(will))), [0x20, 2, 0, 0]);
     raw.vanish();
-    lab.twin.wait(since, PATIENCE, |e| matches!(e, Event::Closed { client, .. } if client == ATTACKER)).unwrap();
+    lab.twin
+        .wait(since, PATIENCE, |e| matches!(e, Event::Closed { client, .. } if client == ATTACKER))
+        .unwrap();
     let handled = lab.twin.wait(since, PATIENCE, |e| matches!(e, Event::Commit { .. })).unwrap();
     assert!(
         matches!(&handled.event, Event::Commit { accepted: false, why, .. } if why == "not-the-sender"),

@@ -59,7 +59,9 @@ impl Daemon {
     /// Provisioned, connected, nothing left to retire.
     fn settled(lab: &Lab, more: &str, rate: u32) -> Self {
         let daemon = Self::start(lab, &format!("serial = \"{VICTIM}\""), more, rate);
-        daemon.until("settled", |s| s["connected"] == true && s["state"] == "steady" && s["retire"]["pending"] == false);
+        daemon.until("settled", |s| {
+            s["connected"] == true && s["state"] == "steady" && s["retire"]["pending"] == false
+        });
         daemon
     }
 
@@ -94,6 +96,18 @@ impl Daemon {
         while !self.log().contains(words) {
             assert!(Instant::now() < end, "never logged {words:?}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The exit code, once it has ended by itself.
+    fn ended(&mut self) -> Option<i32> {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -222,7 +236,11 @@ fn another_device_and_a_claim_holder_do_not_touch_a_daemons_session_certificates
     daemon.until_logged("rotate message refused");
     assert_eq!(lab.twin.certificates_of(VICTIM), certificates);
     assert_eq!(lab.twin.thing(VICTIM), thing);
-    assert_eq!((sessions(&lab), rotations(&lab)), (sessions_before, 1), "the one rotation is the attacker's own");
+    assert_eq!(
+        (sessions(&lab), rotations(&lab)),
+        (sessions_before, 1),
+        "the one rotation is the attacker's own"
+    );
     assert_eq!(daemon.store(), store);
     daemon.is_sound(&lab, false);
 }
@@ -241,14 +259,20 @@ fn a_retained_rotate_message_rotates_once_and_cannot_loop() {
     // It comes again with every subscription.
     let since = lab.twin.event_count();
     lab.twin.kick(VICTIM);
-    lab.twin.wait(since, LONG, |e| matches!(e, Event::Connect { client, refused: None, .. } if client == VICTIM));
+    lab.twin.wait(
+        since,
+        LONG,
+        |e| matches!(e, Event::Connect { client, refused: None, .. } if client == VICTIM),
+    );
     daemon.until("connected again", |s| s["connected"] == true);
     let_pass(&lab, Duration::from_secs(150));
     assert_eq!(rotations(&lab), 1, "its condition is false now");
     let next = json!({ "ifCertificateId": daemon.certificate() }).to_string();
     lab.twin.publish(ROTATE, next.as_bytes(), false);
     let second = daemon.certificate();
-    daemon.until("rotated by a true one", |s| s["certificate"]["id"] != second.as_str() && s["connected"] == true);
+    daemon.until("rotated by a true one", |s| {
+        s["certificate"]["id"] != second.as_str() && s["connected"] == true
+    });
     assert_eq!(rotations(&lab), 2);
     daemon.is_sound(&lab, false);
 }
@@ -261,7 +285,10 @@ fn retained_rotate_messages_whose_condition_would_never_end_are_refused() {
     for (payload, why) in [
         ("{}".to_owned(), "no condition"),
         (json!({ "issuedBefore": "2099-01-01T00:00:00Z" }).to_string(), "future"),
-        (json!({ "ifCertificateId": id, "issuedBefore": "2099-01-01T00:00:00Z" }).to_string(), "two conditions"),
+        (
+            json!({ "ifCertificateId": id, "issuedBefore": "2099-01-01T00:00:00Z" }).to_string(),
+            "two conditions",
+        ),
         (json!({ "ifCertificateId": "*" }).to_string(), "64 lower-case"),
         ("[".repeat(100_000), "not a small JSON object"),
     ] {
@@ -294,10 +321,10 @@ fn an_application_that_commits_on_a_copy_of_the_pair_costs_a_reconnect_and_no_ce
     daemon.until("back", |s| s["connected"] == true);
     assert_eq!(daemon.certificate(), id);
     let held = lab.twin.certificates_of(VICTIM);
-    assert_eq!(held.iter().map(|c| (c.id.as_str(), c.status)).collect::<Vec<_>>(), [(
-        id.as_str(),
-        certrot_twin::Status::Active
-    )]);
+    assert_eq!(
+        held.iter().map(|c| (c.id.as_str(), c.status)).collect::<Vec<_>>(),
+        [(id.as_str(), certrot_twin::Status::Active)]
+    );
     assert_eq!(daemon.pair().key, pair.key);
     let names = |s: &BTreeMap<PathBuf, (Vec<u8>, u32, u64)>| s.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&daemon.store()), names(&store));
@@ -343,10 +370,11 @@ fn rule_14_an_accepted_that_names_another_certificate_retires_nothing_on_the_dev
 #[test]
 fn rule_23_no_daemon_starts_with_a_serial_or_thing_that_is_a_claims() {
     let lab = Lab::new();
-    for device in ["serial = \"claim-x\"", "serial = \"Claim-x\"", "serial = \"SN-1\"\nthing-name = \"claim-x\""] {
+    for device in
+        ["serial = \"claim-x\"", "serial = \"Claim-x\"", "serial = \"SN-1\"\nthing-name = \"claim-x\""]
+    {
         let mut daemon = Daemon::start(&lab, device, "", 1);
-        let ended = daemon.child.wait().unwrap();
-        assert_eq!(ended.code(), Some(78), "{device}: {}", daemon.log());
+        assert_eq!(daemon.ended(), Some(78), "{device}: {}", daemon.log());
         assert!(daemon.log().contains("claim-"), "{}", daemon.log());
     }
     let daemon = Daemon::start(&lab, "", "", 1);

@@ -31,13 +31,25 @@ fn garbage() -> Vec<(&'static str, Vec<u8>)> {
         ("deep json", nested(b"[", b"]", 50_000)),
         ("deep json objects", nested(br#"{"a":"#, b"}", 20_000)),
         ("a huge number", [b"{\"a\":".to_vec(), b"9".repeat(100_000), b"}".to_vec()].concat()),
-        ("wrong types", br#"{"certificateSigningRequest":7,"certificateOwnershipToken":7,"parameters":7}"#.to_vec()),
-        ("wrong parameters", br#"{"certificateSigningRequest":[],"parameters":{"SerialNumber":{}}}"#.to_vec()),
+        (
+            "wrong types",
+            br#"{"certificateSigningRequest":7,"certificateOwnershipToken":7,"parameters":7}"#.to_vec(),
+        ),
+        (
+            "wrong parameters",
+            br#"{"certificateSigningRequest":[],"parameters":{"SerialNumber":{}}}"#.to_vec(),
+        ),
         ("cbor break", vec![0xff]),
         ("cbor endless map", vec![0xbf]),
         ("cbor map of a thousand billion", vec![0xbb, 0, 0, 0xe8, 0xd4, 0xa5, 0x10, 0, 0]),
-        ("cbor text of all memory", vec![0xa1, 0x61, b'a', 0x7b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        ("cbor bytes of all memory", vec![0xa1, 0x61, b'a', 0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        (
+            "cbor text of all memory",
+            vec![0xa1, 0x61, b'a', 0x7b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
+        (
+            "cbor bytes of all memory",
+            vec![0xa1, 0x61, b'a', 0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
         ("cbor array of all memory", vec![0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ("cbor deep", vec![0x81; 100_000]),
         ("cbor deep endless", vec![0x9f; 100_000]),
@@ -63,7 +75,8 @@ fn garbage_on_every_provisioning_topic_is_rejected_and_mints_nothing() {
                 if topic.contains("/create/") && what.starts_with("wrong") {
                     continue;
                 }
-                let answer = device.ask(&topic, &payload).unwrap_or_else(|| panic!("{topic}, {what}: no answer"));
+                let answer =
+                    device.ask(&topic, &payload).unwrap_or_else(|| panic!("{topic}, {what}: no answer"));
                 assert!(answer.topic.ends_with("/rejected"), "{topic}, {what}");
                 let since = lab.twin.event_count();
                 assert!(lab.twin.events_since(since).is_empty());
@@ -141,7 +154,8 @@ fn packets_that_are_no_mqtt_close_their_own_connection_alone() {
     let hello = connect(ATTACKER, None);
     let open = || Raw::open(&lab.twin, &mine.config(&lab.twin));
     for (what, bytes) in [
-        ("http", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        // Read as MQTT it announces 69 bytes, so it is as long.
+        ("http", [b"GET / HTTP/1.1\r\nUser-Agent: ".to_vec(), b"x".repeat(200)].concat()),
         ("a publish before connect", publish(b"device/SN-A/x", b"x")),
         ("an endless length", vec![0x10, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ("another protocol", packet(0x10, b"\0\x04MQTX\x04\x02\0\x3c\0\x01a")),

@@ -117,8 +117,27 @@ fn rule_23_no_serial_makes_a_thing_whose_name_is_a_claims_a_topics_or_a_placehol
     let fresh = claim.create_from_csr().unwrap();
     let long = "A1".repeat(50) + "x";
     let bad = [
-        "claim-x", "claim-", "Claim-x", "CLAIM-x", "", " ", "SN V", "SN-V ", "SN-V/x", "+", "#", "*", "SN-?", "a.b",
-        "SN-V\u{0}", "SN\u{2010}V", "${iot:ClientId}", "Default_string", "To-Be-Filled-By-OEM", "00000000", "None",
+        "claim-x",
+        "claim-",
+        "Claim-x",
+        "CLAIM-x",
+        "",
+        " ",
+        "SN V",
+        "SN-V ",
+        "SN-V/x",
+        "+",
+        "#",
+        "*",
+        "SN-?",
+        "a.b",
+        "SN-V\u{0}",
+        "SN\u{2010}V",
+        "${iot:ClientId}",
+        "Default_string",
+        "To-Be-Filled-By-OEM",
+        "00000000",
+        "None",
         &long,
     ];
     let things = lab.twin.cloud().registry(|r| r.things.len());
@@ -127,7 +146,8 @@ fn rule_23_no_serial_makes_a_thing_whose_name_is_a_claims_a_topics_or_a_placehol
         assert_eq!(status_of(&denied), 403, "{serial:?}");
     }
     for odd in [json!(7), json!(null), json!(["SN-W"]), json!({ "a": "SN-W" })] {
-        let request = json!({ "certificateOwnershipToken": fresh.token, "parameters": { "SerialNumber": odd } });
+        let request =
+            json!({ "certificateOwnershipToken": fresh.token, "parameters": { "SerialNumber": odd } });
         let denied = claim.ask_json(&provision_topic(CLAIM), request).unwrap_err();
         assert!((400..500).contains(&status_of(&denied)), "{denied}");
     }
@@ -241,7 +261,10 @@ fn an_answer_on_its_way_is_not_delivered_to_who_takes_the_client_id_over() {
     let mut thief = lab.connect(&claim, "claim-1").unwrap();
     thief.subscribe(&["$aws/certificates/create-from-csr/json/accepted"]).unwrap();
     assert_eq!(thief.message(MOMENT * 4), None, "the token is in that answer");
-    assert!(asker.is_closed_within(PATIENCE), "claim client ids can be taken over by any holder of the claim");
+    assert!(
+        asker.is_closed_within(PATIENCE),
+        "claim client ids can be taken over by any holder of the claim"
+    );
     victim.is_untouched(&lab);
 }
 

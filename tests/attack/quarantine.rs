@@ -70,7 +70,9 @@ fn a_token_kept_from_before_the_quarantine_brings_no_certificate_of_the_thing_to
     assert!(device.is_closed_within(PATIENCE), "no more rotation on the old session");
 
     let mut claim = lab.connect(&lab.claim(), "claim-x").unwrap();
-    let mut tries = |token: &str, serial: &str| claim.register(CLAIM, token, serial).map_err(|d| d["statusCode"].as_i64());
+    let mut tries = |token: &str, serial: &str| {
+        claim.register(CLAIM, token, serial).map_err(|d| d["statusCode"].as_i64())
+    };
     assert_eq!(tries(&kept.token, ATTACKER), Err(Some(403)));
     assert_eq!(tries(&switched_off.token, ATTACKER), Err(Some(403)));
     // For a thing that is free the claim may register it, but an operator's INACTIVE stays.
@@ -152,9 +154,8 @@ fn rule_23_of_many_claims_at_once_on_one_word_one_is_let_in() {
         running.into_iter().filter_map(|r| r.join().unwrap()).collect()
     });
     assert_eq!(won.len(), 1, "let in on one word");
-    let active = |lab: &Lab| {
-        lab.twin.certificates_of(ATTACKER).iter().filter(|c| c.status == Status::Active).count()
-    };
+    let active =
+        |lab: &Lab| lab.twin.certificates_of(ATTACKER).iter().filter(|c| c.status == Status::Active).count();
     assert_eq!(active(&lab), 1);
     victim.is_untouched(&lab);
 }

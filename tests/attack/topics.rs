@@ -55,7 +55,8 @@ fn cannot_publish(lab: &Lab, identity: &Identity, client: &str, topic: &str, pay
             let since = lab.twin.event_count();
             device.publish_with(topic, payload, qos1, false);
             assert!(device.is_closed_within(PATIENCE), "{topic} v5={v5} qos1={qos1}");
-            let took = lab.twin.events_since(since).into_iter().any(|l| matches!(l.event, Event::Publish { .. }));
+            let took =
+                lab.twin.events_since(since).into_iter().any(|l| matches!(l.event, Event::Publish { .. }));
             assert!(!took, "{topic} v5={v5} qos1={qos1}");
         }
     }
