@@ -84,12 +84,21 @@ fn store(patient: &Patient) -> CheckStep {
                 (Some(finding), _) => {
                     failed("store", &Detail::new("store", finding.to_string(), finding.fix()), since)
                 }
-                (None, Some(slot)) => {
-                    let words =
-                        format!("{} generations, generation {} in use", disk.slots.len(), slot.generation);
-                    done("store", CheckResult::Ok, &words, since)
+                (None, slot) => {
+                    let words = slot.map_or("no identity yet".to_owned(), |s| {
+                        format!("{} generations, generation {} in use", disk.slots.len(), s.generation)
+                    });
+                    match findings.first() {
+                        None => done("store", CheckResult::Ok, &words, since),
+                        // Nothing is wrong with it, and somebody should know: a foreign file, a mode.
+                        Some(first) => {
+                            let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                            let words = format!("{words}; {}", told.join("; "));
+                            let remedy = Some(first.fix().to_owned());
+                            CheckStep { remedy, ..done("store", CheckResult::Warn, &words, since) }
+                        }
+                    }
                 }
-                (None, None) => done("store", CheckResult::Ok, "no identity yet", since),
             }
         }
     }

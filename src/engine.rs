@@ -75,7 +75,7 @@ pub struct Engine {
     status: watch::Sender<Arc<Status>>,
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
     doing: Option<(Effect, Doing, Instant)>,
-    examining: Option<(Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>)>,
+    examining: Option<Examination>,
     since: Time,
     line: String,
     told: BTreeSet<String>,
@@ -83,6 +83,9 @@ pub struct Engine {
 }
 
 type Reply = Result<serde_json::Value, Problem>;
+
+/// A check under way, and where its report goes.
+type Examination = (Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>);
 
 impl Engine {
     /// Puts the parts together.
@@ -170,14 +173,24 @@ impl Engine {
         }
     }
 
-    /// One input in, one action out, begun.
-    pub(crate) fn turn(&mut self, input: Input) {
+    /// The same, with the floor set by which TLS judges certificates while the clock is not trusted.
+    fn trusted_now(&self) -> Now {
         let at = self.now();
         let floor = if self.machine.clock_is_trusted(&at) { 0 } else { self.machine.floor() };
         self.world.tools.floor.store(floor, Ordering::Relaxed);
+        at
+    }
+
+    /// One input in, one action out, begun.
+    pub(crate) fn turn(&mut self, input: Input) {
+        let at = self.trusted_now();
         let action = self.machine.step(at, input);
+        self.begin(action, &at);
+    }
+
+    fn begin(&mut self, action: Action, at: &Now) {
         if let Action::Do(effect) = action {
-            let due = self.machine.due(&at).filter(|d| d.at <= self.machine.wall(&at)).map(|d| d.rule);
+            let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
             self.story.begins(effect, &self.machine, due);
             let doing = self.world.begin(effect);
             self.doing = Some((effect, doing, Instant::now()));
@@ -186,20 +199,11 @@ impl Engine {
     }
 
     fn finished(&mut self, effect: Effect, outcome: Outcome, detail: Option<Detail>) {
-        let at = self.now();
-        let before = self.machine.clone();
+        let at = self.trusted_now();
+        let action = self.machine.step(at, Input::Done(outcome.clone()));
         // The story hears of the end before the next effect begins, and of the machine after it took the end in.
-        let mut after = before;
-        let action = after.step(at, Input::Done(outcome.clone()));
-        self.story.ended(effect, &outcome, detail, &after);
-        self.machine = after;
-        if let Action::Do(effect) = action {
-            let due = self.machine.due(&at).filter(|d| d.at <= self.machine.wall(&at)).map(|d| d.rule);
-            self.story.begins(effect, &self.machine, due);
-            let doing = self.world.begin(effect);
-            self.doing = Some((effect, doing, Instant::now()));
-        }
-        self.publish();
+        self.story.ended(effect, &outcome, detail, &self.machine);
+        self.begin(action, &at);
     }
 
     fn happens(&mut self, event: SessionEvent) {
@@ -380,9 +384,7 @@ async fn done(doing: &mut Option<(Effect, Doing, Instant)>) -> crate::world::End
     }
 }
 
-async fn examined(
-    examining: &mut Option<(Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>)>,
-) -> CheckReport {
+async fn examined(examining: &mut Option<Examination>) -> CheckReport {
     match examining {
         Some((examination, _)) => examination.await,
         None => std::future::pending().await,

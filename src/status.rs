@@ -12,7 +12,7 @@ use crate::control::wire::{
 };
 use crate::log::id;
 use crate::rotation::{Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Stage, State, Wait, Why};
-use crate::story::{Story, now, rule_word, stage_word};
+use crate::story::{ATTEMPTS_OF_WEATHER, Story, now, rule_word, stage_word};
 use crate::world::World;
 use crate::x509;
 
@@ -86,7 +86,10 @@ pub fn status(
             mode: world.config.retire.mode.as_str().to_owned(),
             generation: pending,
             attempts: machine.commit_failures(),
-            retry_at: None,
+            retry_at: match machine.state() {
+                State::Waiting(Wait { why: Why::CommitRefused, ends, .. }) => Some(wall_of(ends, at)),
+                _ => None,
+            },
             text: story.commit.as_ref().map(|d| d.text.clone()),
         },
         hooks: Hooks::default(),
@@ -134,7 +137,9 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
             .iter()
             .filter(|s| s.stage == Stage::Proved && s.mark != Mark::Retired && s.is_whole())
             .count();
-        if alive >= 3 && world.config.retire.mode == RetireMode::CommitTopic {
+        // Not while the commit that retires them is on its way: an ERROR asks for a person (rule 16).
+        let overdue = disk.pending.is_none() || machine.commit_failures() > 0;
+        if alive >= 3 && overdue && world.config.retire.mode == RetireMode::CommitTopic {
             let text =
                 format!("{alive} certificates of this thing are alive: the cloud does not retire old ones");
             let remedy =
@@ -167,7 +172,7 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
             if left <= 0 {
                 let text = "the certificate in use is past its end by the local clock".to_owned();
                 tell(Level::Error, "certificate-expired", text, OVERDUE_REMEDY, id::ROTATION_OVERDUE);
-            } else if late > OVERDUE && story.failures > 0 {
+            } else if late > OVERDUE && story.failures >= ATTEMPTS_OF_WEATHER {
                 let text = format!("rotation is overdue by {} hours and does not succeed", late / 3600);
                 tell(Level::Error, "rotation-overdue", text, OVERDUE_REMEDY, id::ROTATION_OVERDUE);
             }
@@ -182,7 +187,7 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
             let text = "the cloud refuses every certificate of this device".to_owned();
             tell(Level::Error, "certificate-refused", text, &remedy, id::CERTIFICATE_REFUSED);
         }
-        Some(Why::ClaimRefused) => {
+        Some(Why::ClaimRefused) if story.claim_failures >= ATTEMPTS_OF_WEATHER => {
             let text = "the claim certificate cannot be used".to_owned();
             let remedy =
                 story.connection.as_ref().map_or("check [claim] in the configuration", |d| d.remedy.as_str());

@@ -34,6 +34,8 @@ pub struct Story {
     pub disk: Option<Detail>,
     /// Failures of the renewal in a row.
     pub failures: u32,
+    /// Failed attempts to connect with the claim in a row; a file that cannot be read counts as enough of them.
+    pub claim_failures: u32,
     last_told: Option<(String, String)>,
 }
 
@@ -80,6 +82,7 @@ impl Story {
             commit: None,
             disk: None,
             failures: 0,
+            claim_failures: 0,
             last_told: None,
         }
     }
@@ -131,6 +134,13 @@ impl Story {
         } else if matches!(effect, Effect::Record(_) | Effect::Switch(_) | Effect::Remove(_)) {
             self.disk = None;
         }
+        if effect == Effect::Connect(Carrier::Claim) {
+            self.claim_failures = match outcome {
+                Outcome::Local => ATTEMPTS_OF_WEATHER,
+                _ if failed => self.claim_failures.saturating_add(1),
+                _ => 0,
+            };
+        }
         match effect {
             Effect::Connect(carrier) => self.connected(carrier, failed, detail),
             Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_) | Effect::Switch(_) if failed => {
@@ -161,6 +171,10 @@ impl Story {
             tracing::warn!(code = detail.code, remedy = detail.remedy, "session closed: {}", detail.text);
         }
         self.connection_since = Some(now(&self.tools.clock));
+        if expected {
+            let text = "the old session was closed by the take-over";
+            return self.event(EventKind::Session, None, None, text, None);
+        }
         self.event(EventKind::Session, None, None, &detail.text, Some(&detail));
         self.connection = Some(detail);
     }
@@ -430,3 +444,6 @@ fn word_of(outcome: &Outcome) -> &'static str {
         Outcome::Local => "local failure",
     }
 }
+
+/// Failures in a row up to which a refusal is weather (a throttled cloud refuses too), and no case for a person.
+pub const ATTEMPTS_OF_WEATHER: u32 = 3;

@@ -7,6 +7,8 @@
 
 #[path = "simulation/cloud.rs"]
 mod cloud;
+#[path = "simulation/scenarios.rs"]
+mod scenarios;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 
 use crate::control::client::{Client, ClientError};
 use crate::control::wire::{Accepted, CheckReport, HistoryEntry, ProvisionRequest, Status};
+use crate::exit::Exit;
 use args::{Args, Command};
-use exit::End;
 use words::{Paint, clean};
 
 /// The whole program, from its arguments to its exit code.
@@ -33,27 +33,27 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let _ = error.print(); // nowhere else to say it
-            return if error.use_stderr() { End::Usage } else { End::Done }.into();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("starting failed: {error}"), "free file descriptors or memory");
-            return End::Fault.into();
+            return Exit::Software.into();
         }
     };
     match runtime.block_on(run(args)) {
         Ok(end) => end.into(),
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => End::Done.into(),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done.into(),
         Err(Failure::Output(error)) => {
             complain(&format!("writing the answer failed: {error}"), "see where standard output goes");
-            End::Fault.into()
+            Exit::Software.into()
         }
         Err(Failure::Client(error)) => {
             let cause = std::error::Error::source(&error).map(|c| format!(": {c}")).unwrap_or_default();
             complain(&format!("{error}{cause}"), error.remedy());
-            End::from(&error).into()
+            Exit::from(&error).into()
         }
     }
 }
@@ -106,7 +106,7 @@ impl Output {
     }
 }
 
-async fn run(args: Args) -> Result<End, Failure> {
+async fn run(args: Args) -> Result<Exit, Failure> {
     let client = Client::new(&args.socket);
     let out = Output::new(args.json);
     match args.command {
@@ -114,7 +114,7 @@ async fn run(args: Args) -> Result<End, Failure> {
             let value = client.get("/v1/status").await?;
             let screen = show::Screen::standard(out.paint);
             out.answer(&value, |status: &Status| show::status(status, screen))?;
-            Ok(End::Done)
+            Ok(Exit::Done)
         }
         Command::Status { watch: true } => watch::status(&client, &out).await,
         Command::Provision { serial, yes } => provision(&client, &out, serial, yes).await,
@@ -122,19 +122,19 @@ async fn run(args: Args) -> Result<End, Failure> {
             let client = client.with_patience(CHECK_PATIENCE);
             let value = client.post("/v1/rotate", &json!({ "dryRun": true })).await?;
             let report: CheckReport = out.answer(&value, |report| show::check(report, out.paint))?;
-            Ok(End::from(&report))
+            Ok(Exit::from(&report))
         }
         Command::RotateNow { wait: true, timeout, .. } => watch::rotation(&client, &out, timeout).await,
         Command::RotateNow { .. } => order(&client, &out, "/v1/rotate", &json!({})).await,
         Command::History => {
             let value = client.get("/v1/history").await?;
             out.answer(&value, |entries: &Vec<HistoryEntry>| show::history(entries))?;
-            Ok(End::Done)
+            Ok(Exit::Done)
         }
         Command::Check => {
             let value = client.with_patience(CHECK_PATIENCE).get("/v1/check").await?;
             let report: CheckReport = out.answer(&value, |report| show::check(report, out.paint))?;
-            Ok(End::from(&report))
+            Ok(Exit::from(&report))
         }
         Command::Wait { what, timeout } => watch::goal(&client, &out, what, timeout).await,
         Command::Reload => order(&client, &out, "/v1/reload", &json!({})).await,
@@ -144,16 +144,21 @@ async fn run(args: Args) -> Result<End, Failure> {
     }
 }
 
-async fn order(client: &Client, out: &Output, path: &str, body: &Value) -> Result<End, Failure> {
+async fn order(client: &Client, out: &Output, path: &str, body: &Value) -> Result<Exit, Failure> {
     let value = client.post(path, body).await?;
     out.answer(&value, |accepted: &Accepted| match clean(&accepted.text) {
         text if text.is_empty() => "accepted\n".to_owned(),
         text => text + "\n",
     })?;
-    Ok(End::Done)
+    Ok(Exit::Done)
 }
 
-async fn provision(client: &Client, out: &Output, serial: Option<String>, yes: bool) -> Result<End, Failure> {
+async fn provision(
+    client: &Client,
+    out: &Output,
+    serial: Option<String>,
+    yes: bool,
+) -> Result<Exit, Failure> {
     let status: Status = read(&client.get("/v1/status").await?)?;
     if let Some(certificate) = status.certificate.filter(|_| !yes) {
         let thing = clean(status.thing_name.as_deref().unwrap_or("this device"));
@@ -165,14 +170,14 @@ async fn provision(client: &Client, out: &Output, serial: Option<String>, yes: b
             Reply::Yes => {}
             Reply::No => {
                 complain("nothing was done", "answer y, or give --yes");
-                return Ok(End::Usage);
+                return Ok(Exit::Usage);
             }
             Reply::Nobody => {
                 complain(
                     &format!("{thing} is provisioned, and there is no terminal to ask at"),
                     "give --yes",
                 );
-                return Ok(End::Usage);
+                return Ok(Exit::Usage);
             }
         }
     }

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::args::Goal;
-use super::exit::End;
 use super::follow::{Follow, Outcome, Turn};
 use super::words::{clean, span};
 use super::{Failure, Output, complain, read, show};
 use crate::control::client::{Client, ClientError, Events};
 use crate::control::wire::{EventKind, RotateAccepted, Status};
+use crate::exit::Exit;
 
 /// Shows the status at every change, for ever.
-pub(super) async fn status(client: &Client, out: &Output) -> Result<End, Failure> {
+pub(super) async fn status(client: &Client, out: &Output) -> Result<Exit, Failure> {
     let mut shown = None;
     let mut lost = false;
     loop {
@@ -71,7 +71,7 @@ fn without_the_present(status: &Value) -> Value {
 }
 
 /// Orders a rotation and follows it to its end; joins the events first, so that none of them is missed.
-pub(super) async fn rotation(client: &Client, out: &Output, limit: Duration) -> Result<End, Failure> {
+pub(super) async fn rotation(client: &Client, out: &Output, limit: Duration) -> Result<Exit, Failure> {
     let deadline = Instant::now() + limit;
     let mut events = client.events(None).await?;
     let accepted: RotateAccepted = read(&client.post("/v1/rotate", &json!({})).await?)?;
@@ -156,14 +156,14 @@ async fn rejoin(
     }
 }
 
-fn conclude(out: &Output, outcome: Option<Outcome>, limit: Duration) -> End {
+fn conclude(out: &Output, outcome: Option<Outcome>, limit: Duration) -> Exit {
     let Some(outcome) = outcome else {
         let waited = span(limit.as_secs().try_into().unwrap_or(i64::MAX));
         complain(
             &format!("the rotation has not ended after {waited}; it goes on"),
             "follow it with certrotctl status --watch",
         );
-        return End::Later;
+        return Exit::TryAgain;
     };
     let text = clean(&outcome.text);
     if outcome.ok {
@@ -171,14 +171,14 @@ fn conclude(out: &Output, outcome: Option<Outcome>, limit: Duration) -> End {
             let text = if text.is_empty() { String::new() } else { format!(": {text}") };
             tell(out, &format!("rotated{text}\n"));
         }
-        return End::Done;
+        return Exit::Done;
     }
     let at = outcome.step.map(|step| format!(" at {}", clean(&step))).unwrap_or_default();
     let text = if text.is_empty() { String::new() } else { format!(": {text}") };
     let remedy =
         outcome.remedy.unwrap_or_else(|| "it is tried again by itself; see certrotctl status".to_owned());
     complain(&format!("the rotation failed{at}{text}"), &remedy);
-    End::Later
+    Exit::TryAgain
 }
 
 /// Waits until the goal is reached; for a daemon that is not up yet too.
@@ -187,7 +187,7 @@ pub(super) async fn goal(
     out: &Output,
     goal: Goal,
     limit: Option<Duration>,
-) -> Result<End, Failure> {
+) -> Result<Exit, Failure> {
     let mut last = Err(ClientError::BrokenOff);
     let reached = reach(client, goal, &mut last);
     let reached = match limit {
@@ -203,7 +203,7 @@ pub(super) async fn goal(
             Goal::Connected => format!("{name} is connected\n"),
         };
         out.text(&if out.json { format!("{value}\n") } else { words })?;
-        return Ok(End::Done);
+        return Ok(Exit::Done);
     }
     let status = last?;
     let what = match goal {
@@ -211,7 +211,7 @@ pub(super) async fn goal(
         Goal::Connected => "connected",
     };
     complain(&format!("not {what} yet: {}", status.why), "see certrotctl status, then certrotctl check");
-    Ok(End::Later)
+    Ok(Exit::TryAgain)
 }
 
 /// Asks until the goal is reached; leaves in `last` what was seen last.

@@ -105,7 +105,7 @@ fn a_key_shows_nothing_of_itself() {
 fn rule_5_a_certificate_for_our_key_with_its_own_id_is_taken() {
     let key = load(RSA_PKCS1).unwrap();
     let pem = certificate(&key);
-    let leaf = check_issued(&pem, &id(&pem), &key, FROM + 10).unwrap();
+    let leaf = check_issued(&pem, &id(&pem), &key, Today::Is(FROM + 10)).unwrap();
     assert_eq!((leaf.not_before, leaf.not_after, leaf.public_key.key_type), (FROM, TO, KeyType::Rsa(2048)));
 }
 
@@ -113,7 +113,7 @@ fn rule_5_a_certificate_for_our_key_with_its_own_id_is_taken() {
 fn rule_5_another_key_another_id_and_garbage_are_refused() {
     let (ours, other) = (load(SEC1).unwrap(), SoftKey::generate(MadeType::EcdsaP256).unwrap());
     let (pem, others) = (certificate(&ours), certificate(&other));
-    let now = FROM + 10;
+    let now = Today::Is(FROM + 10);
     assert_eq!(check_issued(&others, &id(&others), &ours, now), Err(IssueError::OtherKey));
     for wrong in [id(&others).as_str(), "", "zz", &id(&pem)[1..], &format!("{}0", id(&pem))] {
         assert_eq!(check_issued(&pem, wrong, &ours, now), Err(IssueError::OtherId), "{wrong}");
@@ -127,7 +127,7 @@ fn rule_5_another_key_another_id_and_garbage_are_refused() {
 fn rule_5_validity_may_begin_a_day_ahead_of_our_clock_and_must_not_be_over() {
     let key = load(SEC1).unwrap();
     let pem = certificate(&key);
-    let at = |now| check_issued(&pem, &id(&pem), &key, now);
+    let at = |now| check_issued(&pem, &id(&pem), &key, Today::Is(now));
     const DAY: i64 = 86_400;
     assert!(at(FROM - DAY).is_ok());
     assert_eq!(at(FROM - DAY - 1), Err(IssueError::NotYet { ahead: DAY + 1 }));
@@ -135,6 +135,15 @@ fn rule_5_validity_may_begin_a_day_ahead_of_our_clock_and_must_not_be_over() {
     assert_eq!(at(TO), Err(IssueError::Expired { ago: 0 }));
     assert_eq!(at(i64::MAX), Err(IssueError::Expired { ago: i64::MAX - TO }));
     assert!(at(i64::MIN).is_err());
+}
+
+#[test]
+fn rule_5_a_floor_of_long_ago_refuses_no_certificate_of_today_and_still_one_that_is_over() {
+    let key = load(SEC1).unwrap();
+    let pem = certificate(&key);
+    let at = |floor| check_issued(&pem, &id(&pem), &key, Today::AtLeast(floor));
+    assert!(at(FROM - 400 * 86_400).is_ok());
+    assert_eq!(at(TO), Err(IssueError::Expired { ago: 0 }));
 }
 
 #[test]

@@ -11,11 +11,11 @@ impl Rotation {
     pub(super) fn watch_clock(&mut self, now: &Now) {
         self.clock.started.get_or_insert(now.boot);
         let offset = now.wall - i64::try_from(now.boot / 1000).unwrap_or(i64::MAX);
-        if let Some(before) = self.clock.offset.replace(offset) {
-            if (offset - before).abs() > STEP {
-                self.clock.held_until = now.boot + STEP_HOLD;
-                self.clock.overdue_from = None;
-            }
+        if let Some(before) = self.clock.offset.replace(offset)
+            && (offset - before).abs() > STEP
+        {
+            self.clock.held_until = now.boot + STEP_HOLD;
+            self.clock.overdue_from = None;
         }
     }
 

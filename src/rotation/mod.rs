@@ -18,14 +18,20 @@
 //! where it is kept. Nothing is remembered of a half-done rotation but what `Inspect` would read again: after doubt
 //! the disk image is thrown away and read anew (one door), and `plan` continues where the disk stands.
 
+mod absorb;
 mod clock;
+mod follow;
 pub mod identity;
 pub mod language;
 pub mod machine;
 mod plan;
+mod renewal;
+mod retire;
 pub mod retry;
 pub mod schedule;
+mod way_back;
 
+pub use follow::follow;
 pub use identity::{Asked, Boot, Certificate, Current, Disk, Mark, Origin, Record, Slot, Stage, Wall};
 pub use language::{
     Action, Carrier, CloudOrder, Effect, Happening, Input, MachineChange, Now, Order, Outcome, Policy,

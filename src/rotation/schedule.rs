@@ -119,7 +119,7 @@ mod tests {
         for spread in [0, 1, u32::MAX / 2, u32::MAX] {
             let policy = Policy { splay: 1_000 * DAY, spread, ..policy() };
             let at = due(&lives_until(AWS_END), &policy).unwrap().at;
-            assert!(at <= BORN + 90 * DAY && at >= BORN + 81 * DAY, "{spread}: {}", (at - BORN) / DAY);
+            assert!((BORN + 81 * DAY..=BORN + 90 * DAY).contains(&at), "{spread}: {}", (at - BORN) / DAY);
         }
     }
 

@@ -58,39 +58,50 @@ impl Store {
         Ok((disk, findings))
     }
 
-    /// Reads `retire.json`, or moves a damaged one aside.
+    /// Reads `retire.json`, or moves a damaged one aside. Where it is lost, nobody knows whether the generation in use
+    /// has committed, so it is taken as pending: a commit twice does no harm, one that never comes leaves certificates
+    /// alive (rules 10 and 12).
     pub(super) fn load_retire(&self, findings: &mut Vec<Finding>) -> Result<Retire> {
-        self.book(RETIRE, |b| serde_json::from_slice(b).ok(), findings)
+        let book: Option<Retire> = self.book(RETIRE, |b| serde_json::from_slice(b).ok(), findings)?;
+        if let Some(book) = book {
+            return Ok(book);
+        }
+        let pending = match named(&self.root)? {
+            Named::Generation(in_use) => Some(in_use),
+            Named::Nothing | Named::Astray(_) => None,
+        };
+        Ok(Retire { pending, ..Retire::default() })
     }
 
     /// Reads `device.json`, or moves a damaged one aside.
     pub(super) fn load_device(&self, findings: &mut Vec<Finding>) -> Result<Device> {
-        self.book(DEVICE, Device::parse, findings)
+        Ok(self.book(DEVICE, Device::parse, findings)?.unwrap_or_default())
     }
 
     /// Reads `history.json`, or moves a damaged one aside.
     pub(super) fn load_history(&self, findings: &mut Vec<Finding>) -> Result<History> {
-        self.book(HISTORY, |b| serde_json::from_slice(b).ok(), findings)
+        Ok(self.book(HISTORY, |b| serde_json::from_slice(b).ok(), findings)?.unwrap_or_default())
     }
 
-    fn book<T: Default>(
+    /// Reads a book; nothing where it is not there, or was damaged and is aside now.
+    fn book<T>(
         &self,
         name: &str,
         parse: impl Fn(&[u8]) -> Option<T>,
         findings: &mut Vec<Finding>,
-    ) -> Result<T> {
+    ) -> Result<Option<T>> {
         let book = match self.root.read(name, LIMIT)? {
-            Content::Missing => return Ok(T::default()),
+            Content::Missing => return Ok(None),
             // An array would pass for a struct whose fields all have defaults.
             Content::Bytes(bytes) if bytes.trim_ascii_start().first() == Some(&b'{') => parse(&bytes),
             Content::Bytes(_) | Content::NotAFile | Content::TooLong | Content::Unreadable(_) => None,
         };
-        if let Some(book) = book {
+        if book.is_some() {
             return Ok(book);
         }
         let kept = aside(&self.root, name).ok().flatten().map(|kept| self.root.at(kept));
         findings.push(Finding::BookDamaged { path: self.root.at(name), kept });
-        Ok(T::default())
+        Ok(None)
     }
 }
 

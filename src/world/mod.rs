@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::cloud::{Carried, Session, SessionEvent};
 use crate::config::{Config, KeySource, Serial};
+use crate::keys::Today;
 use crate::rotation::{Carrier, Current, Effect, Outcome, Record, Wall};
 use crate::store::{Finding, Store, StoreError};
 
@@ -94,6 +95,15 @@ impl Tools {
         self.clock.wall().max(self.floor.load(Ordering::Relaxed))
     }
 
+    /// Wall time, and whether it is only a floor.
+    pub fn today(&self) -> Today {
+        if self.floor.load(Ordering::Relaxed) == 0 {
+            Today::Is(self.wall())
+        } else {
+            Today::AtLeast(self.wall())
+        }
+    }
+
     /// The time by which TLS judges the server's certificate.
     pub fn tls_clock(&self) -> crate::cloud::Clock {
         let (clock, floor) = (self.clock, Arc::clone(&self.floor));
@@ -135,8 +145,16 @@ impl World {
         match effect {
             Effect::Inspect => ready(inspect(&tools, &config)),
             Effect::Record(record) => ready(local("writing the store", record_to(&tools.store, record))),
-            Effect::Switch(n) => ready(local("switching `current`", tools.store.switch(n))),
-            Effect::Remove(n) => ready(local("removing an old generation", tools.store.remove(n))),
+            Effect::Switch(n) => {
+                let ended = local("switching `current`", tools.store.switch(n));
+                look_again(&tools, &config);
+                ready(ended)
+            }
+            Effect::Remove(n) => {
+                let ended = local("removing an old generation", tools.store.remove(n));
+                look_again(&tools, &config);
+                ready(ended)
+            }
             Effect::Hangup => {
                 let old = self.live.take();
                 Box::pin(async move {
@@ -226,6 +244,13 @@ fn inspect(tools: &Tools, config: &Config) -> Ended {
             Ended::new(Outcome::Inspected(disk))
         }
         Err(error) => Ended::failed(Outcome::Local, Detail::of_store("reading the store", &error)),
+    }
+}
+
+/// After what may have healed or removed something damaged: what is told to people is what is there now.
+fn look_again(tools: &Tools, config: &Config) {
+    if let Ok((_, findings)) = tools.store.inspect(config.device.serial().is_some()) {
+        *tools.findings.borrow_mut() = findings;
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn issue(
     let answer = session.request(&Operation::create_from_csr(), question, tools.deadline(ANSWER)).await;
     let issued = match accepted(answer) {
         Ok(answer) => answer,
-        Err(ended) => return ended,
+        Err(ended) => return *ended,
     };
     match payload::parse_issued(&issued.body) {
         Ok(issued) => keep(&tools, &config, origin, issued, &key),
@@ -62,7 +62,7 @@ pub(super) async fn issue_in_cloud(
     let answer = session.request(&Operation::create_keys(), question, tools.deadline(ANSWER)).await;
     let answer = match accepted(answer) {
         Ok(answer) => answer,
-        Err(ended) => return ended,
+        Err(ended) => return *ended,
     };
     let issued = match payload::parse_issued(&answer.body) {
         Ok(issued) => issued,
@@ -109,7 +109,7 @@ pub(super) async fn register(
     };
     let answer = match accepted(session.request(&operation, question, tools.deadline(ANSWER)).await) {
         Ok(answer) => answer,
-        Err(ended) => return ended,
+        Err(ended) => return *ended,
     };
     match payload::parse_registered(&answer.body) {
         // Rule 4: another thing than the expected one fails the generation.
@@ -168,8 +168,8 @@ pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> En
 /// Judges what was issued (rule 5) and makes it durable as a new generation.
 fn keep(tools: &Tools, config: &Config, origin: Origin, issued: Issued, key: &SoftKey) -> Ended {
     let now = tools.wall();
-    let leaf = match keys::check_issued(&issued.certificate_pem, &issued.certificate_id, key as &dyn Key, now)
-    {
+    let (pem, id) = (&issued.certificate_pem, &issued.certificate_id);
+    let leaf = match keys::check_issued(pem, id, key as &dyn Key, tools.today()) {
         Ok(leaf) => leaf,
         Err(error) => return contradicts(Detail::of("certificate", &error, error.remedy())),
     };
@@ -227,8 +227,8 @@ fn room(tools: &Tools) -> Result<(), Detail> {
 }
 
 /// The accepted answer, or how the effect ended.
-fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Ended> {
-    let answer = answer.map_err(|error| silent(&error))?;
+fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Box<Ended>> {
+    let answer = answer.map_err(|error| Box::new(silent(&error)))?;
     if answer.accepted {
         return Ok(answer);
     }
@@ -242,7 +242,7 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Ended> {
         (Class::Denied, _) => (Verdict::Invalid, "the cloud's operator: template, role or parameters"),
         (Class::Fault, _) => (Verdict::Fault, "time: a fault of the cloud's, asked again later"),
     };
-    Err(Ended::failed(Outcome::Refused(verdict, None), Detail::of("rejected", &rejected, remedy)))
+    Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of("rejected", &rejected, remedy))))
 }
 
 /// No answer, or none that was sent for: it may have happened only where it may have arrived.

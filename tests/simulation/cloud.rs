@@ -156,13 +156,13 @@ pub fn wall_of(boot: Boot) -> Wall {
 /// The id that a certificate of this cloud has on disk.
 pub fn id_of(index: usize) -> [u8; 32] {
     let mut id = [0; 32];
-    id[0] = u8::try_from(index).unwrap();
+    id[..8].copy_from_slice(&u64::try_from(index).unwrap().to_be_bytes());
     id
 }
 
 /// Which certificate a generation's id names.
 pub fn index_of(id: &[u8; 32]) -> usize {
-    usize::from(id[0])
+    usize::try_from(u64::from_be_bytes(id[..8].try_into().unwrap())).unwrap()
 }
 
 pub const CLEAR: Mark = Mark::Clear;

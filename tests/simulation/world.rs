@@ -3,10 +3,10 @@
 //! `branches` lists the ends of what is outstanding, the kind one first; the walk takes each in turn. `check` holds at
 //! every point.
 
-use certrotd::rotation::machine::follow;
+use certrotd::rotation::follow;
 use certrotd::rotation::{
-    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Mark, Now, Origin,
-    Outcome, Policy, Record, Rotation, Slot, Stage, Trouble, Verdict,
+    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Now, Origin, Outcome,
+    Policy, Record, Rotation, Slot, Stage, Trouble, Verdict,
 };
 
 use super::cloud::{Answer, CLEAR, Cloud, Late, Status, id_of, index_of, wall_of};
@@ -108,22 +108,23 @@ impl World {
         self.feed(Input::Woke);
     }
 
-    fn pass(&mut self, millis: Boot) {
+    /// Lets time pass in the cloud too.
+    pub fn pass(&mut self, millis: Boot) {
         self.boot += millis;
         self.cloud.advance(self.boot);
-        if let Some((id, until)) = self.deactivated {
-            if self.boot >= until {
-                if self.cloud.certificates[id].status == Status::Inactive {
-                    self.cloud.certificates[id].status = Status::Active;
-                }
-                self.deactivated = None;
+        if let Some((id, until)) = self.deactivated
+            && self.boot >= until
+        {
+            if self.cloud.certificates[id].status == Status::Inactive {
+                self.cloud.certificates[id].status = Status::Active;
             }
+            self.deactivated = None;
         }
-        if let Some(Carrier::Generation(n)) = self.session {
-            if !self.cloud.admits(self.certificate_of(n), self.boot) {
-                self.session = None;
-                self.feed(Input::Happened(Happening::Closed));
-            }
+        if let Some(Carrier::Generation(n)) = self.session
+            && !self.cloud.admits(self.certificate_of(n), self.boot)
+        {
+            self.session = None;
+            self.feed(Input::Happened(Happening::Closed));
         }
     }
 
@@ -488,9 +489,5 @@ impl World {
         }
         let kept = self.disk.slots.len();
         (kept > 2).then(|| format!("{kept} generations on disk"))
-    }
-
-    pub fn mark_of(&self, n: u32) -> Option<Mark> {
-        self.disk.slot(n).map(|s| s.mark)
     }
 }

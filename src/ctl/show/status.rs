@@ -104,7 +104,8 @@ fn next(status: &Status) -> Option<String> {
     let mut coming: Vec<(Time, &str)> = Vec::new();
     if let Some(until) = status.until {
         let what = match status.state {
-            State::Waiting | State::Contested | State::AwaitingClock => "goes on",
+            State::Waiting | State::Contested | State::AwaitingClock | State::Retiring => "goes on",
+            State::Steady => ROTATES,
             _ => "gives this step up",
         };
         coming.push((until, what));

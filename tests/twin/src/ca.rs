@@ -314,6 +314,8 @@ mod tests {
         let certificate = CertificateParams::default().self_signed(&key).unwrap().pem();
         let ed25519 = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let long = format!("{}{}", request(&key).pem().unwrap(), "\n".repeat(4096));
+        let refused = check_request(RSA_1024).unwrap_err();
+        assert!(matches!(refused, CaError::Request("RSA key shorter than 2048 bits")), "{refused}");
         for text in [String::new(), "x".into(), certificate, request(&ed25519).pem().unwrap(), long] {
             assert!(matches!(check_request(&text), Err(CaError::Request(_))));
         }
@@ -339,4 +341,15 @@ mod tests {
         let reopened = Ca::open(dir.path()).unwrap();
         assert_eq!(reopened.root_pem(), ca.root_pem());
     }
+
+    /// Made once with OpenSSL; the key was thrown away.
+    const RSA_1024: &str = "-----BEGIN CERTIFICATE REQUEST-----
+MIIBSzCBtQIBADAMMQowCAYDVQQDDAF4MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCB
+iQKBgQDXIJbR+f8BqDQ5rqk+/PDOdf79iibpdi+yc+Wrdns+k16LYZJjG9+OMouN
+y9DfKzIbJfwMNtpf/wEd6xvnS11adlaFAKKIwDu2MffZYFqLvtPK/UDoDhk+bGSV
+BpbH5caPNAEk0x0b0BBMoqsX/lO5jE1RRvHU9nIdKhfKZgq0MwIDAQABoAAwDQYJ
+KoZIhvcNAQELBQADgYEAHtEeDx4e7oWTku5JVr6peHtEqOvo0QZB3o1kbpb4QZdK
+sh5Cmo7dpa1jEIJ8z0M/Ze0Vb0uSp6DH6okXQD9j4vd1/tY4u33ZEFN2/sO0TZFT
+dgsiWc1BXbRIri/LxUXPnfynKYzwHObXYniQmxbv+mAFJo7KIja+Kxhieat6Bxw=
+-----END CERTIFICATE REQUEST-----";
 }

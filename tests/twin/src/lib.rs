@@ -5,6 +5,7 @@
 //!                   ▲        ▲            ▲
 //!                broker   provision ─▶ template        rest (AWS's API, and /twin/ for tests)
 //!                   └──▶ retire ─▶ certrot-rules ◀── provision (hooks)
+//! main ─▶ demo ─▶ Twin, and the real certrotd beside it
 //! ```
 //! As a library it starts on a thread of its own, so that a test without a runtime can hold one:
 //!
@@ -22,6 +23,7 @@ pub mod broker;
 pub mod ca;
 pub mod clock;
 pub mod cloud;
+pub mod demo;
 pub mod events;
 pub mod faults;
 pub mod files;

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use certrot_twin::demo::{self, Demo};
 use certrot_twin::{Options, Twin};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +22,22 @@ struct Arguments {
 enum Command {
     /// Serve until a signal.
     Serve(Serve),
+    /// The whole story on one machine, with a real certrotd: provision, rotate, see the old certificate refused.
+    Demo(Words),
+}
+
+/// Words of `demo`.
+#[derive(clap::Args)]
+struct Words {
+    /// End after the story: 0, or not 0 if a step failed.
+    #[arg(long)]
+    once: bool,
+    /// Where twin and device live, kept afterwards; a temporary directory without it.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The daemon's program; without it the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    certrotd: Option<PathBuf>,
 }
 
 /// Words of `serve`.
@@ -56,6 +75,23 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     match Arguments::parse().command {
         Command::Serve(words) => serve(words),
+        Command::Demo(words) => tell(words),
+    }
+}
+
+fn tell(words: Words) -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    std::thread::spawn(move || {
+        if let Err(error) = wait_for_signal() {
+            fail(&error);
+        }
+        flag.store(true, Ordering::Relaxed);
+    });
+    let demo = Demo { once: words.once, dir: words.dir, certrotd: words.certrotd };
+    match demo::run(&demo, &stop) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
 }
 
@@ -86,9 +122,11 @@ fn wait_for_signal() -> std::io::Result<()> {
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         Ok(())
     })

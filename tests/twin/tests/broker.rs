@@ -33,6 +33,9 @@ fn a_take_over_keeps_the_session_and_what_was_not_acknowledged() {
         let again = new.message(PATIENCE).unwrap();
         assert_eq!((again.payload.as_slice(), again.dup), (&b"1"[..], true));
         assert!(old.is_closed_within(PATIENCE));
+        let told = |e: &Event| matches!(e, Event::Closed { why, .. } if why == "DUPLICATE_CLIENTID");
+        lab.twin.wait(0, PATIENCE, told).expect("the old one is told why");
+        assert_eq!(old.was_told_to_go() == Some(0x8e), how.v5, "MQTT 5 says 0x8E");
         lab.twin.publish("device/a/in", b"2", false);
         assert_eq!(new.message(PATIENCE).unwrap().payload, b"2");
         assert_eq!(lab.twin.connections().len(), 1);
@@ -85,6 +88,28 @@ fn retained_messages_come_after_suback_and_go_when_emptied() {
     // The device's policy has no iot:RetainPublish.
     later.publish_with("device/a/x", b"", true, true);
     assert!(later.is_closed_within(PATIENCE));
+}
+
+#[test]
+fn a_delivery_without_iot_receive_is_withheld_and_holds_up_nothing() {
+    let lab = Lab::new();
+    let identity = issued(&lab, "a");
+    lab.twin.set_policy(
+        "most",
+        r#"{"Version":"2012-10-17","Statement":[
+            {"Effect":"Allow","Action":["iot:Connect","iot:Subscribe"],"Resource":"*"},
+            {"Effect":"Allow","Action":"iot:Receive","Resource":"arn:aws:iot:eu-west-1:123456789012:topic/open"}]}"#,
+    );
+    lab.twin.attach_policy("most", &identity.id()).unwrap();
+    lab.twin.detach_policy("certrot-device", &identity.id()).unwrap();
+    let mut device = lab.connect(&identity, "a").unwrap();
+    device.subscribe(&["shut", "open"]).unwrap();
+    lab.twin.publish("shut", b"secret", false);
+    lab.twin.publish("open", b"public", false);
+    assert_eq!(device.message(PATIENCE).unwrap().payload, b"public");
+    assert_eq!(device.message(MOMENT), None);
+    let withheld = |e: &Event| matches!(e, Event::Denied { action, resource, .. } if action == "iot:Receive" && resource == "shut");
+    assert_eq!(lab.twin.count(withheld), 1);
 }
 
 #[test]

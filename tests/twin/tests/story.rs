@@ -93,6 +93,16 @@ fn a_token_counts_once_and_for_an_hour() {
 }
 
 #[test]
+fn a_token_is_bound_to_its_connection_only_when_set() {
+    for bound in [false, true] {
+        let lab = Lab::with(|o| o.bind_tokens = bound);
+        let fresh = lab.connect(&lab.claim(), "claim-a").unwrap().create_from_csr().unwrap();
+        let mut other = lab.connect(&lab.claim(), "claim-b").unwrap();
+        assert_eq!(other.register("certrot-claim", &fresh.token, "SN-1").is_err(), bound);
+    }
+}
+
+#[test]
 fn answers_reach_the_asker_alone_and_without_a_subscription() {
     let lab = Lab::new();
     let mut asker = lab.connect(&lab.claim(), "claim-a").unwrap();

@@ -415,6 +415,14 @@ impl Device {
         }
     }
 
+    /// The reason of a DISCONNECT that came.
+    pub fn was_told_to_go(&self) -> Option<u8> {
+        self.packets.iter().find_map(|p| match p {
+            Packet::V5_0Disconnect(p) => p.reason_code().map(|r| r as u8),
+            _ => None,
+        })
+    }
+
     /// Acknowledges nothing from here on.
     pub fn withhold_acknowledgements(&mut self) {
         self.codec.set_auto_pub_response(false);

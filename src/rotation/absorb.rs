@@ -1,0 +1,230 @@
+//! What the end of an effect makes known: follows the disk, closes gates, and says what must come next.
+//!
+//! A failed disk effect throws the image of the disk away; a failed cloud effect closes a gate; nothing is concluded
+//! here that `plan` could derive from what is known.
+
+use super::follow::follow;
+use super::identity::{Current, Mark, Record};
+use super::language::{Carrier, Effect, Now, Outcome, Trouble, Verdict};
+use super::machine::{Link, Ordered, Refusals, Rotation, SuccessorMemory};
+use super::retry::Pace;
+
+impl Rotation {
+    pub(super) fn absorb(&mut self, effect: Effect, outcome: Outcome, now: &Now) {
+        if outcome == Outcome::Local {
+            // One door after doubt. The gate keeps a sick disk from spinning; what needs no disk goes on.
+            self.disk = None;
+            self.gates.disk.fail(Pace::DISK, now, None);
+            match effect {
+                Effect::Connect(Carrier::Claim) => self.gates.claim.fail(Pace::RENEW, now, None),
+                Effect::Connect(_) => self.gates.connect.fail(Pace::CONNECT, now, None),
+                Effect::Prove(_) => self.gates.prove.fail(Pace::PROVE, now, None),
+                Effect::Issue(_) => self.renewal_failed(now, None),
+                _ => {}
+            }
+            return;
+        }
+        match effect {
+            Effect::Inspect => self.inspected(outcome),
+            Effect::Connect(carrier) => self.connected(carrier, &outcome, now),
+            Effect::Hangup => self.link = Link::Down,
+            Effect::Issue(_) => self.issued(outcome, now),
+            Effect::Record(record) => self.recorded(record),
+            Effect::Register(n) => self.registered(n, &outcome, now),
+            Effect::Prove(n) => self.proved(n, &outcome, now),
+            Effect::Switch(n) => self.switched(n),
+            Effect::Commit(n) => match outcome {
+                Outcome::Committed => {
+                    self.gates.commit.reset();
+                    self.next = Some(Effect::Record(Record::Settled(n)));
+                }
+                Outcome::Refused(_, after) => self.gates.commit.fail(Pace::COMMIT, now, after),
+                _ => self.gates.commit.fail(Pace::COMMIT, now, None),
+            },
+            Effect::Remove(n) => {
+                self.gates.disk.reset();
+                self.refused.retain(|r| r.of != n);
+                if let Some(disk) = &mut self.disk {
+                    disk.slots.retain(|s| s.generation != n);
+                }
+            }
+        }
+    }
+
+    fn inspected(&mut self, outcome: Outcome) {
+        if let Outcome::Inspected(disk) = outcome {
+            self.disk = Some(disk);
+        }
+    }
+
+    fn connected(&mut self, carrier: Carrier, outcome: &Outcome, now: &Now) {
+        self.link = Link::Down;
+        match (carrier, outcome) {
+            (_, Outcome::Done) => self.session_began(carrier, now),
+            (Carrier::Claim, Outcome::Failed(trouble)) => {
+                self.gates.claim.fail(Pace::RENEW, now, None);
+                if *trouble == Trouble::Unreachable {
+                    // The network, not the claim: looked at again as soon as any connection would be.
+                    self.gates.claim.opens = 0;
+                }
+                self.gates.connect.fail(self.connect_pace(), now, None);
+                self.claim_now = false;
+            }
+            (Carrier::Generation(n), Outcome::Failed(trouble)) => {
+                if *trouble == Trouble::Refused {
+                    self.count_refusal(n, now);
+                }
+                self.gates.connect.fail(self.connect_pace(), now, None);
+            }
+            _ => self.gates.connect.fail(self.connect_pace(), now, None),
+        }
+    }
+
+    fn session_began(&mut self, carrier: Carrier, now: &Now) {
+        self.link = Link::Up { carrier, since: now.boot, silent: false };
+        if let Carrier::Generation(n) = carrier {
+            self.refused.retain(|r| r.of != n);
+            self.round.clear();
+        } else {
+            self.claim_now = false;
+        }
+    }
+
+    fn count_refusal(&mut self, n: u32, now: &Now) {
+        if !self.round.contains(&n) {
+            self.round.push(n);
+        }
+        match self.refused.iter_mut().find(|r| r.of == n) {
+            Some(r) => r.count = r.count.saturating_add(1),
+            None => self.refused.push(Refusals { of: n, count: 1, first: now.boot }),
+        }
+    }
+
+    fn issued(&mut self, outcome: Outcome, now: &Now) {
+        match outcome {
+            Outcome::Issued(slot) => {
+                self.gates.disk.reset();
+                self.gates.renew.open();
+                self.gates.prove.reset();
+                self.successor = SuccessorMemory::default();
+                if let Some(disk) = &mut self.disk {
+                    disk.slots.push(slot);
+                    disk.slots.sort_by_key(|s| s.generation);
+                }
+            }
+            Outcome::Refused(verdict, after) => {
+                if verdict == Verdict::Silence {
+                    self.note_silence();
+                }
+                self.renewal_failed(now, after);
+            }
+            _ => self.renewal_failed(now, None),
+        }
+    }
+
+    /// An operator's order is one attempt: `rotate-now --wait` says why it failed, and the schedule goes on.
+    fn renewal_failed(&mut self, now: &Now, after: Option<u32>) {
+        self.gates.renew.fail(Pace::RENEW, now, after);
+        if self.order == Some(Ordered::Operator) {
+            self.order = None;
+        }
+    }
+
+    fn note_silence(&mut self) {
+        if let Link::Up { silent, .. } = &mut self.link {
+            *silent = true;
+        }
+    }
+
+    fn recorded(&mut self, record: Record) {
+        self.gates.disk.reset();
+        if let Some(disk) = &mut self.disk {
+            follow(disk, record);
+        }
+        // What is announced on disk is done at once: between the two lies only a power cut, and both read the same.
+        match record {
+            Record::Registering(n) => {
+                self.successor.sole = true;
+                self.next = Some(Effect::Register(n));
+            }
+            Record::Committing(_) => {
+                self.next = self.disk.as_ref().and_then(|d| d.pending).map(Effect::Commit)
+            }
+            _ => {}
+        }
+    }
+
+    fn registered(&mut self, n: u32, outcome: &Outcome, now: &Now) {
+        let sole = core::mem::take(&mut self.successor.sole);
+        self.successor.may_register = false;
+        match outcome {
+            Outcome::Registered => {
+                self.gates.prove.open();
+                self.next = Some(Effect::Record(Record::Registered(n)));
+                return;
+            }
+            Outcome::Refused(Verdict::Denied | Verdict::Invalid, _) if sole => {
+                self.successor.invalid = matches!(outcome, Outcome::Refused(Verdict::Invalid, _));
+                self.next = Some(Effect::Record(Record::Rejected(n)));
+            }
+            Outcome::Refused(Verdict::Wrong, _) => {
+                self.next = Some(Effect::Record(Record::Marked(n, Mark::Refused)));
+            }
+            Outcome::Refused(Verdict::Silence, _) => {
+                self.note_silence();
+                self.gates.prove.open();
+            }
+            _ => self.gates.prove.open(),
+        }
+        let after = if let Outcome::Refused(_, after) = outcome { *after } else { None };
+        self.gates.renew.fail(Pace::RENEW, now, after);
+    }
+
+    fn proved(&mut self, n: u32, outcome: &Outcome, now: &Now) {
+        match outcome {
+            Outcome::Done => {
+                self.gates.prove.reset();
+                self.session_began(Carrier::Generation(n), now);
+            }
+            Outcome::Failed(Trouble::Refused) => {
+                self.count_refusal(n, now);
+                self.successor.may_register = true;
+                self.successor.refused_at = Some(self.wall(now));
+                self.gates.prove.fail(Pace::PROVE, now, None);
+            }
+            Outcome::Failed(Trouble::Unfit) => {
+                self.link = Link::Down;
+                if self.disk.as_ref().and_then(|d| d.slot(n)).is_some_and(|s| s.mark != Mark::Refused) {
+                    // The first of its kind: refusals before it say nothing of how long rights take to be seen.
+                    self.gates.prove.reset();
+                    self.next = Some(Effect::Record(Record::Marked(n, Mark::Refused)));
+                }
+                self.gates.prove.fail(Pace::UNFIT, now, None);
+            }
+            Outcome::Failed(Trouble::Lost) => {
+                self.link = Link::Down;
+                self.gates.prove.fail(Pace::PROVE, now, None);
+            }
+            _ => {
+                self.gates.prove.fail(Pace::PROVE, now, None);
+                if self.link == Link::Down {
+                    self.gates.connect.fail(self.connect_pace(), now, None);
+                }
+            }
+        }
+    }
+
+    fn switched(&mut self, n: u32) {
+        self.gates.disk.reset();
+        let Some(disk) = &mut self.disk else { return };
+        let newest = disk.slots.iter().filter(|s| s.is_whole()).map(|s| s.generation).max();
+        let back =
+            newest.is_some_and(|newest| newest > n) || matches!(disk.current, Current::Names(c) if c > n);
+        disk.current = Current::Names(n);
+        self.gates.commit.reset();
+        self.gates.renew.reset();
+        self.successor = SuccessorMemory::default();
+        self.clock.overdue_from = None;
+        self.order = back.then_some(Ordered::Fallback);
+    }
+}

@@ -1,0 +1,177 @@
+//! The renewal: when it is due, and how the one unproved pair is brought forward (rules 1 to 6, 27, 28).
+
+use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage};
+use super::language::{CloudOrder, Effect, Now, Why};
+use super::machine::{Link, Ordered, Rotation};
+use super::plan::{Later, millis, seconds};
+use super::schedule::{self, Due, Rule};
+
+impl Rotation {
+    /// Brings the one unproved (or proved and not yet switched) pair forward (rules 1 to 3).
+    pub(super) fn progress(&self, s: &Slot, now: &Now, later: &mut Later) -> Option<Effect> {
+        if self.is_dead(s, now) {
+            return self.to_disk(Effect::Remove(s.generation), now, later);
+        }
+        if s.stage == Stage::Proved && self.has_been_refused_long(s.generation, now) {
+            // It worked once and does not any more: rotation goes on without it, and the next commit retires it.
+            return self.to_disk(Effect::Record(Record::Marked(s.generation, Mark::Refused)), now, later);
+        }
+        if self.wants_registering(s, now) {
+            match self.link {
+                Link::Up { carrier, silent: true, .. } => {
+                    if let Some(effect) = self.connect(carrier, Why::RegisterRefused, now, later) {
+                        return Some(effect);
+                    }
+                }
+                Link::Up { silent: false, .. } if self.gates.renew.is_open(now) => {
+                    return match s.asked {
+                        Asked::Unanswered => Some(Effect::Register(s.generation)),
+                        Asked::Never | Asked::Rejected => {
+                            self.to_disk(Effect::Record(Record::Registering(s.generation)), now, later)
+                        }
+                    };
+                }
+                Link::Up { .. } => later.hold(self.gates.renew.opens, Why::RegisterRefused),
+                Link::Down => {}
+            }
+        }
+        if may_be_alive(s) {
+            let opens = self.gates.prove.opens.max(self.paced(now));
+            if now.boot >= opens {
+                return Some(Effect::Prove(s.generation));
+            }
+            later.hold(opens, if s.mark == Mark::Refused { Why::Unfit } else { Why::NotProved });
+        }
+        None
+    }
+
+    pub(super) fn wants_registering(&self, s: &Slot, now: &Now) -> bool {
+        s.stage == Stage::Issued
+            && s.mark != Mark::Refused
+            && s.token_ends.is_some_and(|ends| self.wall(now) < ends)
+            && (s.asked != Asked::Unanswered || self.successor.may_register)
+    }
+
+    /// Rule 1: says whether an unproved pair cannot come alive any more.
+    pub(super) fn is_dead(&self, s: &Slot, now: &Now) -> bool {
+        if s.stage == Stage::Proved {
+            return false;
+        }
+        let wall = self.wall(now);
+        let ends = s.token_ends.unwrap_or(s.issued_at + TOKEN_LIFE);
+        if !may_be_alive(s) {
+            let futile = self.successor.invalid && wall >= s.issued_at + INVALID_PATIENCE;
+            return wall >= ends || futile && s.asked == Asked::Rejected;
+        }
+        // Not at the token's end itself: a RegisterThing that was accepted just before it is seen minutes later
+        // (rule 3), and the walk shows two certificates alive if this one is dropped in between.
+        self.successor.refused_at.is_some_and(|at| at >= ends.max(s.issued_at + TOKEN_LIFE) + SEEN_WITHIN)
+    }
+
+    pub(super) fn renew(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
+        if now.boot < self.clock.held_until {
+            later.hold(self.clock.held_until, Why::ClockStepped);
+            return None;
+        }
+        let wall = self.wall(now);
+        let Due { at, rule } = self.due(now)?;
+        if wall < at {
+            let opens = now.boot + millis(at - wall);
+            later.hold(opens, Why::NotDue);
+            return None;
+        }
+        let opens = match rule {
+            Rule::MaxAge | Rule::RenewBefore => self.overdue_from(now),
+            Rule::Operator | Rule::Cloud | Rule::Fallback => 0,
+        };
+        if now.boot < opens {
+            later.hold(opens, Why::StartJitter);
+            return None;
+        }
+        if !self.gates.renew.is_open(now) {
+            later.hold(self.gates.renew.opens, Why::IssueRefused);
+            return None;
+        }
+        match self.link {
+            Link::Up { carrier, silent: true, .. } => self.connect(carrier, Why::IssueRefused, now, later),
+            _ => self.issue(Origin::Rotation, now, later),
+        }
+    }
+
+    /// When the certificate in use is due, and by which rule; the earliest wins.
+    pub fn due(&self, now: &Now) -> Option<Due> {
+        let disk = self.disk.as_ref()?;
+        let slot = disk.current()?;
+        let certificate = slot.certificate.as_ref()?;
+        let wall = self.wall(now);
+        let scheduled = if self.policy.enabled { schedule::due(certificate, &self.policy) } else { None };
+        let ordered = match self.order {
+            Some(Ordered::Operator) => Some(Due { at: wall, rule: Rule::Operator }),
+            Some(Ordered::Fallback) => Some(Due { at: wall, rule: Rule::Fallback }),
+            Some(Ordered::Cloud { order, from }) => cloud_due(certificate, order).then(|| {
+                let spaced = slot.issued_at.saturating_add(self.policy.min_interval);
+                let spread = wall + seconds(from.saturating_sub(now.boot));
+                Due { at: spaced.max(spread), rule: Rule::Cloud }
+            }),
+            // Derived from the disk, so that a restart does not forget it (rule 19).
+            None => disk
+                .slots
+                .iter()
+                .any(|s| {
+                    s.generation > slot.generation && s.stage == Stage::Proved && s.mark == Mark::Refused
+                })
+                .then_some(Due { at: wall, rule: Rule::Fallback }),
+        };
+        [scheduled, ordered].into_iter().flatten().min()
+    }
+
+    /// Which rule comes next, in the words of the configuration; `None` where nothing is scheduled.
+    pub fn due_rule(&self) -> Option<&'static str> {
+        let certificate = self.disk.as_ref()?.current()?.certificate?;
+        let due = self.policy.enabled.then(|| schedule::due(&certificate, &self.policy)).flatten()?;
+        Some(match due.rule {
+            Rule::MaxAge => "max-age",
+            _ => "renew-before",
+        })
+    }
+
+    /// Rule 28: what is overdue when the program starts waits a random while.
+    pub(super) fn overdue_from(&mut self, now: &Now) -> Boot {
+        if let Some(from) = self.clock.overdue_from {
+            return from;
+        }
+        let wall = self.wall(now);
+        let left = self
+            .disk
+            .as_ref()
+            .and_then(|d| d.current())
+            .and_then(|s| s.certificate)
+            .map_or(0, |c| (c.not_after - wall).max(0));
+        let just_started = self.clock.started.is_some_and(|at| now.boot.saturating_sub(at) < JUST_STARTED);
+        let window = if just_started { self.policy.splay.min(left / 4).max(0) } else { 0 };
+        let from = now.boot + millis(window) * u64::from(now.dice) / u64::from(u32::MAX);
+        self.clock.overdue_from = Some(from);
+        from
+    }
+}
+
+/// Says whether the cloud may hold this pair alive (rule 1).
+fn may_be_alive(s: &Slot) -> bool {
+    s.stage != Stage::Issued || s.asked == Asked::Unanswered
+}
+
+/// Says whether the condition of the cloud's order is true of the certificate in use.
+pub(super) fn cloud_due(certificate: &Certificate, order: CloudOrder) -> bool {
+    let named = order.certificate.is_none_or(|id| id == certificate.id);
+    let older = order.issued_before.is_none_or(|at| certificate.not_before < at);
+    (order.certificate.is_some() || order.issued_before.is_some()) && named && older
+}
+
+/// Life of an ownership token; AWS deletes the certificate after it. Seconds.
+const TOKEN_LIFE: i64 = 3_600;
+/// What was accepted is seen by the broker within this. AWS says minutes. Seconds.
+const SEEN_WITHIN: i64 = 900;
+/// A request that cannot succeed is tried this long, in case a template is on its way. Seconds.
+const INVALID_PATIENCE: i64 = 900;
+/// “Overdue at start” is what is overdue this soon after start. Milliseconds.
+const JUST_STARTED: Boot = 60_000;

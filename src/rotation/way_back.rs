@@ -1,0 +1,197 @@
+//! Getting and keeping a session: `current`, the way back to other generations, and the claim (rules 19 to 21).
+
+use alloc::vec::Vec;
+
+use super::identity::Boot;
+use super::identity::{Mark, Origin, Record, Slot, Stage};
+use super::language::{Carrier, Effect, MachineChange, Now, RetireMode, Why};
+use super::machine::{Link, Rotation};
+use super::plan::{Later, millis, seconds};
+
+impl Rotation {
+    /// The switch, step by step: every mark and the pending commit are durable before the rename.
+    pub(super) fn take_up(&self, n: u32, now: &Now, later: &mut Later) -> Option<Effect> {
+        let disk = self.disk.as_ref()?;
+        let slot = disk.slot(n)?;
+        let left = |s: &&Slot| s.generation > n && s.stage == Stage::Proved && s.mark == Mark::Clear;
+        let record = if slot.stage != Stage::Proved {
+            Record::Proved(n)
+        } else if let Some(newer) = disk.slots.iter().find(left) {
+            Record::Marked(newer.generation, Mark::Refused)
+        } else if slot.mark != Mark::Clear {
+            Record::Marked(n, Mark::Clear)
+        } else if self.policy.retire == RetireMode::CommitTopic && disk.pending != Some(n) {
+            Record::Pending(n, self.wall(now))
+        } else if disk.foreign && self.policy.machine_change == MachineChange::Provision {
+            Record::Adopted
+        } else {
+            return self.to_disk(Effect::Switch(n), now, later);
+        };
+        self.to_disk(Effect::Record(record), now, later)
+    }
+
+    pub(super) fn on_claim(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
+        let effect = match self.successor() {
+            Some(s) => self.progress(&s, now, later),
+            None if self.gates.renew.is_open(now) => self.issue(Origin::Claim, now, later),
+            None => {
+                later.hold(self.gates.renew.opens, Why::IssueRefused);
+                None
+            }
+        };
+        // A shared claim connection is not held over a long wait, nor while other pairs could be tried.
+        let long = later.until.saturating_sub(now.boot) > CLAIM_IDLE
+            || self.link_is_silent()
+            || !self.pairs().is_empty();
+        if effect.is_none() && long { Some(Effect::Hangup) } else { effect }
+    }
+
+    pub(super) fn link_is_silent(&self) -> bool {
+        matches!(self.link, Link::Up { silent: true, .. })
+    }
+
+    pub(super) fn on_nothing(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
+        if let Some(started) = self.clock.started {
+            let spread = millis(self.policy.start_jitter);
+            if spread > 0 && self.last_connect.is_none() && self.gates.connect.opens == 0 {
+                self.gates.connect.opens = started + spread * u64::from(now.dice) / u64::from(u32::MAX);
+            }
+        }
+        let successor = self.successor();
+        if let Some(s) = &successor
+            && (self.is_dead(s, now) || self.gates.connect.is_open(now) && !self.contested)
+            && let Some(effect) = self.progress(s, now, later)
+        {
+            return Some(effect);
+        }
+        if self.claim_now && self.gates.connect.is_open(now) && self.gates.claim.is_open(now) {
+            // An operator's `provision` is tried now, not after the refusals of rule 19.
+            return Some(Effect::Connect(Carrier::Claim));
+        }
+        let pairs = self.pairs();
+        let Some(first) = pairs.first().copied() else {
+            return self.claim_first(successor.as_ref(), now, later);
+        };
+        let open = !self.is_current(first) || self.way_back_is_open(first, now);
+        let target = if open { pairs.iter().copied().find(|n| !self.round.contains(n)) } else { Some(first) };
+        if let Some(n) = target {
+            let why = if open { Why::NothingWorks } else { self.connect_why(n) };
+            return self.connect(Carrier::Generation(n), why, now, later);
+        }
+        // Every pair was refused in this round (rule 20).
+        if self.claim_is_open(now) {
+            self.round.clear();
+            self.gates.claim.opens =
+                now.boot + CLAIM_EVERY / 2 + CLAIM_EVERY / 2 * u64::from(now.dice) / u64::from(u32::MAX);
+            return Some(Effect::Connect(Carrier::Claim));
+        }
+        self.round.clear();
+        self.connect(Carrier::Generation(first), Why::NothingWorks, now, later)
+    }
+
+    /// No whole pair at all: the claim, at once (rule 20).
+    pub(super) fn claim_first(
+        &self,
+        successor: Option<&Slot>,
+        now: &Now,
+        later: &mut Later,
+    ) -> Option<Effect> {
+        if !self.disk.as_ref()?.serial_known {
+            later.hold(later.until, Why::Serial);
+            return None;
+        }
+        match successor {
+            Some(s) if !self.wants_registering(s, now) => {
+                later.hold(self.gates.prove.opens.max(self.gates.connect.opens), Why::NotProved);
+                return None;
+            }
+            Some(_) if !self.gates.renew.is_open(now) => {
+                later.hold(self.gates.renew.opens, Why::RegisterRefused);
+                return None;
+            }
+            None if !self.gates.renew.is_open(now) => {
+                later.hold(self.gates.renew.opens, Why::IssueRefused);
+                return None;
+            }
+            _ => {}
+        }
+        if !self.gates.claim.is_open(now) {
+            later.hold(self.gates.claim.opens, Why::ClaimRefused);
+            return None;
+        }
+        if !self.gates.connect.is_open(now) {
+            let why = if self.gates.connect.failures == 0 { Why::StartJitter } else { Why::Unreachable };
+            later.hold(self.gates.connect.opens, why);
+            return None;
+        }
+        Some(Effect::Connect(Carrier::Claim))
+    }
+
+    /// Rule 19: three refusals over fifteen minutes, and no commit in flight that could kill the one fallen back to.
+    pub(super) fn way_back_is_open(&self, current: u32, now: &Now) -> bool {
+        let wall = self.wall(now);
+        let in_flight = self
+            .disk
+            .as_ref()
+            .and_then(|d| d.committed_at)
+            .is_some_and(|at| at <= wall && wall - at < REFUSED_FOR / 1000);
+        self.has_been_refused_long(current, now) && !in_flight
+    }
+
+    pub(super) fn has_been_refused_long(&self, n: u32, now: &Now) -> bool {
+        self.refused.iter().any(|r| {
+            r.of == n
+                && r.count >= REFUSED_TIMES
+                && seconds(now.boot.saturating_sub(r.first)) * 1000 >= REFUSED_FOR
+        })
+    }
+
+    pub(super) fn claim_is_open(&self, now: &Now) -> bool {
+        if self.claim_now {
+            return true;
+        }
+        let wall = self.wall(now);
+        let run = seconds(now.boot.saturating_sub(self.clock.started.unwrap_or(now.boot)));
+        let idle = self.disk.as_ref().and_then(|d| d.worked_at).map_or(run, |at| (wall - at).max(0));
+        idle >= self.policy.fallback_after && self.gates.claim.is_open(now) && self.gates.renew.is_open(now)
+    }
+
+    pub(super) fn connect_why(&self, n: u32) -> Why {
+        if self.contested {
+            Why::Contested
+        } else if self.refused.iter().any(|r| r.of == n) {
+            Why::Refused
+        } else if self.gates.connect.failures == 0 {
+            Why::StartJitter
+        } else {
+            Why::Unreachable
+        }
+    }
+
+    /// The proved pairs that may be connected with, `current` first, marked ones last (rule 19: last, not never).
+    pub(super) fn pairs(&self) -> Vec<u32> {
+        let Some(disk) = &self.disk else { return Vec::new() };
+        if disk.foreign && self.policy.machine_change == MachineChange::Provision {
+            return Vec::new();
+        }
+        let mut pairs: Vec<&Slot> = disk
+            .slots
+            .iter()
+            .rev()
+            .filter(|s| s.is_whole() && (s.stage == Stage::Proved || self.is_current(s.generation)))
+            .collect();
+        pairs.sort_by_key(|s| {
+            (!self.is_current(s.generation), s.mark != Mark::Clear, core::cmp::Reverse(s.generation))
+        });
+        pairs.iter().map(|s| s.generation).collect()
+    }
+}
+
+/// Rule 19: this many refusals …
+const REFUSED_TIMES: u32 = 3;
+/// … over this long. Milliseconds.
+const REFUSED_FOR: i64 = 15 * 60 * 1000;
+/// Rule 20: the claim at most this often. Milliseconds.
+const CLAIM_EVERY: Boot = 6 * 3_600 * 1000;
+/// An idle claim connection is closed when nothing comes within this. Milliseconds.
+const CLAIM_IDLE: Boot = 30_000;

@@ -1,0 +1,3 @@
+//! Secrets.
+#[path = "../support/mod.rs"]
+mod support;
