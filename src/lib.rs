@@ -52,7 +52,7 @@
 
 extern crate alloc;
 
-mod arguments;
+pub mod arguments;
 pub mod clock;
 pub mod cloud;
 pub mod config;

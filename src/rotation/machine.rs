@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::identity::{Boot, Disk, Wall};
 use super::language::{Action, Carrier, CloudOrder, Effect, Happening, Input, Now, Order, Policy, Wait};
+use super::renewal::cloud_due;
 use super::retry::{Gate, Pace};
 
 /// What the machine is doing.
@@ -251,7 +252,14 @@ impl Rotation {
                 self.gates.prove.open();
             }
             Order::Cloud(order) => {
-                if self.order.is_none() {
+                // One whose condition is false, such as a retained one that has done its work, is in nobody's way.
+                let current = self.disk.as_ref().and_then(|d| d.current()).and_then(|s| s.certificate);
+                let waits = match self.order {
+                    None => false,
+                    Some(Ordered::Cloud { order, .. }) => current.is_some_and(|c| cloud_due(&c, order)),
+                    Some(_) => true,
+                };
+                if !waits {
                     let window = u64::try_from(order.within.max(0)).unwrap_or(0) * 1000;
                     let from = now.boot + window * u64::from(now.dice) / u64::from(u32::MAX);
                     self.order = Some(Ordered::Cloud { order, from });

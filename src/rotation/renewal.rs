@@ -160,7 +160,8 @@ fn may_be_alive(s: &Slot) -> bool {
     s.stage != Stage::Issued || s.asked == Asked::Unanswered
 }
 
-fn cloud_due(certificate: &Certificate, order: CloudOrder) -> bool {
+/// Says whether the condition of the cloud's order is true of the certificate in use.
+pub(super) fn cloud_due(certificate: &Certificate, order: CloudOrder) -> bool {
     let named = order.certificate.is_none_or(|id| id == certificate.id);
     let older = order.issued_before.is_none_or(|at| certificate.not_before < at);
     (order.certificate.is_some() || order.issued_before.is_some()) && named && older

@@ -138,7 +138,7 @@ fn rule_11_a_commit_that_is_handled_more_than_five_minutes_late_retires_nobody()
     lab.twin.clock().advance(Duration::from_secs(1));
     let new = rotate(&lab, &old);
     let mut device = listening(&lab, &new.identity);
-    lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 300 }));
+    lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 1_500 }));
     assert!(device.publish(COMMIT, json!({ "certificateId": new.id }).to_string().as_bytes()));
     lab.twin.clock().advance(Duration::from_secs(301));
     let told = device.message_on(&ANSWERS, PATIENCE).unwrap();
@@ -158,7 +158,7 @@ fn a_delayed_commit_of_an_older_generation_does_not_touch_what_came_after_it() {
     let second = rotate(&lab, &first);
     let mut device = listening(&lab, &second.identity);
     // Doubled on the way and late: the successor is there when they are handled.
-    lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 500 }).times(2));
+    lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 1_500 }).times(2));
     let payload = json!({ "certificateId": second.id }).to_string();
     let since = lab.twin.event_count();
     assert!(device.publish(COMMIT, payload.as_bytes()) && device.publish(COMMIT, payload.as_bytes()));
@@ -182,7 +182,7 @@ fn rule_12_a_commit_of_a_certificate_that_lost_active_or_its_thing_meanwhile_ret
         lab.twin.clock().advance(Duration::from_secs(1));
         let new = rotate(&lab, &old);
         let mut device = listening(&lab, &new.identity);
-        lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 300 }));
+        lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 1_500 }));
         let since = lab.twin.event_count();
         assert!(device.publish(COMMIT, json!({ "certificateId": new.id }).to_string().as_bytes()));
         if detach {

@@ -99,6 +99,18 @@ impl Daemon {
         }
     }
 
+    /// The exit code, once it has ended by itself.
+    fn ended(&mut self) -> Option<i32> {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
@@ -362,8 +374,7 @@ fn rule_23_no_daemon_starts_with_a_serial_or_thing_that_is_a_claims() {
         ["serial = \"claim-x\"", "serial = \"Claim-x\"", "serial = \"SN-1\"\nthing-name = \"claim-x\""]
     {
         let mut daemon = Daemon::start(&lab, device, "", 1);
-        let ended = daemon.child.wait().unwrap();
-        assert_eq!(ended.code(), Some(78), "{device}: {}", daemon.log());
+        assert_eq!(daemon.ended(), Some(78), "{device}: {}", daemon.log());
         assert!(daemon.log().contains("claim-"), "{}", daemon.log());
     }
     let daemon = Daemon::start(&lab, "", "", 1);

@@ -154,7 +154,8 @@ fn packets_that_are_no_mqtt_close_their_own_connection_alone() {
     let hello = connect(ATTACKER, None);
     let open = || Raw::open(&lab.twin, &mine.config(&lab.twin));
     for (what, bytes) in [
-        ("http", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        // Read as MQTT it announces 69 bytes, so it is as long.
+        ("http", [b"GET / HTTP/1.1\r\nUser-Agent: ".to_vec(), b"x".repeat(200)].concat()),
         ("a publish before connect", publish(b"device/SN-A/x", b"x")),
         ("an endless length", vec![0x10, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ("another protocol", packet(0x10, b"\0\x04MQTX\x04\x02\0\x3c\0\x01a")),

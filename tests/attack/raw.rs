@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use certrot_twin::Twin;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -30,9 +29,7 @@ impl Raw {
         match sent.and_then(|()| self.0.read(&mut buffer)) {
             Ok(n) => buffer[..n].to_vec(),
             Err(e) => {
-                let waited =
-                    matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
-                assert!(!waited, "neither an answer nor a close");
+                assert!(!is_patience(&e), "neither an answer nor a close");
                 Vec::new()
             }
         }
@@ -43,14 +40,21 @@ impl Raw {
         if self.exchange(bytes).is_empty() {
             return true;
         }
-        self.0.sock.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-        matches!(self.0.read(&mut [0; 64]), Ok(0))
+        self.0.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        match self.0.read(&mut [0; 64]) {
+            Ok(n) => n == 0,
+            Err(e) => !is_patience(&e),
+        }
     }
 
     /// Leaves without DISCONNECT, so that a will is due.
     pub fn vanish(self) {
         let _gone = self.0.sock.shutdown(std::net::Shutdown::Both);
     }
+}
+
+fn is_patience(e: &std::io::Error) -> bool {
+    matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 /// A client that shows no certificate.

@@ -221,12 +221,12 @@ pub fn decide(event: &Event, subject: &Serial, facts: &Facts, now: Timestamp) ->
     if word.is_over(now) {
         return Err(held(Word::Over));
     }
-    if is_used_up(&word, event, &facts.held) {
+    if is_used_up(&word, event, &facts.held, now) {
         return Err(held(Word::Used));
     }
     let write = (word.used_by.as_deref() != Some(event.certificate_id.as_str())).then(|| Write {
         attribute: RECLAIM_ATTRIBUTE,
-        value: Reclaim { used_by: Some(event.certificate_id.clone()), ..word }.value(),
+        value: word.clone().used(&event.certificate_id, now).value(),
         expected_version: record.version,
     });
     Ok(Grant { answer: Answer::allow(subject), write })
@@ -244,11 +244,16 @@ fn holds(certificate: &Certificate, now: Timestamp) -> bool {
     certificate.not_after.is_none_or(|end| now <= end)
 }
 
-/// One success uses the word up: the certificate that was let in on it, or any other that came after it, is held.
-fn is_used_up(word: &Reclaim, event: &Event, held: &[Certificate]) -> bool {
-    held.iter()
+/// One success uses the word up: the certificate that was let in on it, or any other that came after it, is held. While
+/// the one that was let in may still come to be attached, nobody else is: of two claims at once, the second would
+/// find the word written and its certificate not yet there.
+fn is_used_up(word: &Reclaim, event: &Event, held: &[Certificate], now: Timestamp) -> bool {
+    let anothers = word.used_by.as_deref().is_some_and(|id| id != event.certificate_id);
+    let held = held
+        .iter()
         .filter(|c| c.id != event.certificate_id)
-        .any(|c| word.used_by.as_deref() == Some(c.id.as_str()) || c.created >= word.given)
+        .any(|c| word.used_by.as_deref() == Some(c.id.as_str()) || c.created >= word.given);
+    held || (anothers && word.is_in_use(now))
 }
 
 /// What a device wrote, short enough for a log.

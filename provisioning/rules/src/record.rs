@@ -16,6 +16,9 @@ pub const RECLAIM_ATTRIBUTE: &str = "certrot-reclaim";
 /// How long `reclaim` lasts (rule 23).
 pub const RECLAIM_LASTS: SignedDuration = SignedDuration::from_hours(24);
 
+/// How long a word is kept for the certificate that was let in on it: the life of its token, and what propagation takes.
+const RECLAIM_HOLDS: SignedDuration = SignedDuration::from_mins(70);
+
 /// One accepted commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -84,29 +87,48 @@ pub struct Reclaim {
     pub given: Timestamp,
     /// The certificate that was let in on it, if any: the word is for that one alone, once it is held.
     pub used_by: Option<String>,
+    /// When that one was let in, where this was written down.
+    pub used_at: Option<Timestamp>,
 }
 
 impl Reclaim {
     /// A fresh word.
     pub fn given(at: Timestamp) -> Self {
-        Reclaim { given: whole_second(at), used_by: None }
+        Reclaim { given: whole_second(at), used_by: None, used_at: None }
+    }
+
+    /// The same word, for one certificate.
+    #[must_use]
+    pub fn used(self, certificate_id: &str, at: Timestamp) -> Self {
+        Reclaim { used_by: Some(certificate_id.to_owned()), used_at: Some(whole_second(at)), ..self }
     }
 
     /// Reads the word off a thing; what does not parse is no word.
     pub fn of(thing: &Thing) -> Option<Self> {
         let value = thing.attributes.get(RECLAIM_ATTRIBUTE)?;
-        match value.split_once('@') {
-            None => Some(Reclaim { given: value.parse().ok()?, used_by: None }),
-            Some((id, at)) => Some(Reclaim { given: at.parse().ok()?, used_by: Some(certificate_id(id)?) }),
-        }
+        let Some((id, times)) = value.split_once('@') else {
+            return Some(Reclaim { given: value.parse().ok()?, used_by: None, used_at: None });
+        };
+        let (given, used_at) = match times.split_once('@') {
+            Some((given, used_at)) => (given, Some(used_at.parse().ok()?)),
+            None => (times, None),
+        };
+        Some(Reclaim { given: given.parse().ok()?, used_by: Some(certificate_id(id)?), used_at })
     }
 
     /// The attribute's value.
     pub fn value(&self) -> String {
-        match &self.used_by {
-            None => self.given.to_string(),
-            Some(id) => format!("{id}@{}", self.given),
+        match (&self.used_by, self.used_at) {
+            (None, _) => self.given.to_string(),
+            (Some(id), None) => format!("{id}@{}", self.given),
+            (Some(id), Some(at)) => format!("{id}@{}@{at}", self.given),
         }
+    }
+
+    /// Says whether the certificate that was let in may still come to be attached: its token lives an hour, and what
+    /// RegisterThing does is seen minutes later (rule 3). Without a time on record it may.
+    pub fn is_in_use(&self, now: Timestamp) -> bool {
+        self.used_by.is_some() && self.used_at.is_none_or(|at| now.duration_since(at) < RECLAIM_HOLDS)
     }
 
     /// Says whether 24 hours have passed; a word from the future beyond a clock's slack counts as ended too.
@@ -180,6 +202,8 @@ mod tests {
         let mut word = Reclaim::given(at("2026-01-01T00:00:00Z"));
         assert_eq!(Reclaim::of(&thing(RECLAIM_ATTRIBUTE, &word.value())), Some(word.clone()));
         word.used_by = Some("c".repeat(64));
+        assert_eq!(Reclaim::of(&thing(RECLAIM_ATTRIBUTE, &word.value())), Some(word.clone()));
+        word = word.used(&"d".repeat(64), at("2026-01-01T01:00:00Z"));
         assert_eq!(Reclaim::of(&thing(RECLAIM_ATTRIBUTE, &word.value())), Some(word));
     }
 

@@ -124,13 +124,16 @@ fn rule_23_reclaim_lets_one_certificate_in_and_binds_the_word_to_it() {
     let grant = claim(&facts(vec![held("a", Status::Inactive, 99)], Some(Reclaim::given(now() - hours(1)))));
     let write = grant.unwrap().write.unwrap();
     assert_eq!((write.attribute, write.expected_version), (RECLAIM_ATTRIBUTE, Some(7)));
-    assert_eq!(write.value, format!("{}@{}", id("e"), now() - hours(1)));
+    assert_eq!(write.value, format!("{}@{}@{}", id("e"), now() - hours(1), now()));
 }
 
 #[test]
 fn rule_23_a_word_is_used_up_by_one_success() {
     let old = held("a", Status::Inactive, 99);
-    let word = |by: Option<&str>| Some(Reclaim { given: now() - hours(2), used_by: by.map(id) });
+    let word = |by: Option<&str>| {
+        let given = Reclaim::given(now() - hours(4));
+        Some(by.map_or(given.clone(), |by| given.used(&id(by), now() - hours(2))))
+    };
     // The first one let in is attached: by its binding, even where it was minted before the word was given …
     let first = held("b", Status::Active, 3);
     assert_eq!(used(claim(&facts(vec![old.clone(), first], word(Some("b"))))), Some(Word::Used));
@@ -145,12 +148,28 @@ fn rule_23_a_word_is_used_up_by_one_success() {
 #[test]
 fn rule_23_a_word_is_not_used_up_by_a_failure() {
     let old = || held("a", Status::Inactive, 99);
-    let bound = |by: &str| Some(Reclaim { given: now() - hours(2), used_by: Some(id(by)) });
+    let bound = |by: &str| Some(Reclaim::given(now() - hours(4)).used(&id(by), now() - hours(2)));
     // The same certificate again: nothing to write. Another, where the first never came to be attached: bound anew.
     assert_eq!(claim(&facts(vec![old()], bound("e"))).unwrap().write, None);
     assert_eq!(claim(&facts(vec![old(), held("e", Status::Active, 1)], bound("e"))).unwrap().write, None);
     let anew = claim(&facts(vec![old()], bound("b"))).unwrap().write.unwrap();
     assert!(anew.value.starts_with(&id("e")));
+}
+
+#[test]
+fn rule_23_a_word_is_kept_for_who_was_let_in_until_that_one_cannot_come_any_more() {
+    let old = || held("a", Status::Inactive, 99);
+    let bound = |minutes: i64| {
+        let at = now() - jiff::SignedDuration::from_mins(minutes);
+        Some(Reclaim::given(now() - hours(4)).used(&id("b"), at))
+    };
+    for minutes in [0, 1, 69] {
+        assert_eq!(used(claim(&facts(vec![old()], bound(minutes)))), Some(Word::Used), "{minutes}");
+    }
+    assert!(claim(&facts(vec![old()], bound(70))).is_ok());
+    // A word of which no time was written is kept for its certificate to its end.
+    let unknown = Reclaim { given: now() - hours(4), used_by: Some(id("b")), used_at: None };
+    assert_eq!(used(claim(&facts(vec![old()], Some(unknown)))), Some(Word::Used));
 }
 
 #[test]

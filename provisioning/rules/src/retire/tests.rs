@@ -449,7 +449,7 @@ fn the_first_generation_commits_and_is_accepted_and_recorded() {
 fn a_used_reclaim_goes_with_the_commit_of_the_certificate_that_used_it_and_no_other() {
     for (used_by, stays) in [(Some(id(1)), false), (Some(id(0)), true), (None, true)] {
         let mut registry = Registry::with(&[1, 2]);
-        let word = Reclaim { given: hour_of(1), used_by };
+        let word = Reclaim { given: hour_of(1), used_by, used_at: None };
         registry.thing.attributes.insert(RECLAIM_ATTRIBUTE.to_owned(), word.value());
         assert!(handle(&mut registry, commit(1)).is_accepted());
         assert_eq!(Reclaim::of(&registry.thing).is_some(), stays);
