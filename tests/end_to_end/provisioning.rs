@@ -175,3 +175,27 @@ fn port_443_is_asked_for_by_alpn() {
     }
     device.finish();
 }
+
+#[test]
+#[should_panic(expected = "644")]
+fn the_checks_see_a_file_that_others_may_read() {
+    let mut device = Device::new().start();
+    device.wait_steady(1);
+    assert!(device.terminate().success());
+    let key = device.generation_dir(1).join("device.key.pem");
+    std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("chmod");
+    device.finish();
+}
+
+#[test]
+#[should_panic(expected = "in the log")]
+fn the_checks_see_a_key_in_the_log() {
+    use std::io::Write;
+    let mut device = Device::new().start();
+    device.wait_steady(1);
+    assert!(device.terminate().success());
+    let key = std::fs::read(device.generation_dir(1).join("device.key.pem")).expect("a key");
+    let log = std::fs::OpenOptions::new().append(true).open(device.dir().join("certrotd.log"));
+    log.and_then(|mut l| l.write_all(&key)).expect("writable");
+    device.finish();
+}

@@ -110,7 +110,10 @@ impl Builder {
         let mut options = Options::new(dir.path().join("twin"));
         options.clock_rate = f64::from(self.rate);
         (self.twin)(&mut options);
-        let twin = Twin::start(options.clone()).unwrap_or_else(|e| panic!("the twin does not start: {e}"));
+        let twin = Twin::start(options.clone()).unwrap_or_else(|e| {
+            let port = options.port;
+            panic!("the twin does not start: {e:?}; a port below 1024 (here {port}) needs root or CAP_NET_BIND_SERVICE")
+        });
         options.port = twin.port();
         options.api_port = twin.api_port();
         let config = configuration(dir.path(), &twin, self.serial.as_deref(), &self.toml, &self.without);
