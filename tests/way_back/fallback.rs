@@ -49,6 +49,7 @@ fn a_refused_current_gives_way_to_the_older_one_which_rotates_at_once_and_the_re
 fn a_commit_in_flight_holds_the_fallback_back_for_a_quarter_of_an_hour_rule_19() {
     // At this rate three refusals come long before the quarter of an hour is over.
     let device = two_alive(named());
+    device.twin().fault(refuse("create-from-csr", 429).forever());
     let status = device.status();
     let committed = device.retire_json().unwrap()["committedAt"].as_i64().unwrap();
     device.twin().set_status(&id_of(&status, 2), Status::Inactive).unwrap();
@@ -70,6 +71,7 @@ fn a_commit_in_flight_holds_the_fallback_back_for_a_quarter_of_an_hour_rule_19()
 #[test]
 fn both_certificates_refused_are_tried_in_turn_and_the_first_that_is_let_in_carries_on_rule_19() {
     let device = two_alive(named());
+    device.twin().fault(refuse("create-from-csr", 429).forever());
     let status = device.status();
     let (first, second) = (id_of(&status, 1), id_of(&status, 2));
     let since = device.twin().event_count();
