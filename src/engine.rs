@@ -180,7 +180,7 @@ impl Engine {
     /// The same, with the floor set by which TLS judges certificates while the clock is not trusted.
     fn trusted_now(&self) -> Now {
         let at = self.now();
-        let floor = if self.machine.clock_is_trusted(&at) { 0 } else { self.machine.floor() };
+        let floor = if self.machine.clock_is_trusted(&at) { 0 } else { self.machine.wall(&at) };
         self.world.tools.floor.store(floor, Ordering::Relaxed);
         at
     }

@@ -17,6 +17,10 @@ impl Rotation {
             self.clock.held_until = now.boot + STEP_HOLD;
             self.clock.overdue_from = None;
         }
+        let floor = self.floor();
+        let trusted = self.clock_is_trusted(now);
+        let kept = self.clock.floor_since.filter(|since| gone_on(*since, now) >= floor);
+        self.clock.floor_since = (!trusted).then_some(kept.unwrap_or((floor, now.boot)));
     }
 
     /// Rule 26: until when an untrusted clock is waited for; `None` when time may be used.
@@ -33,9 +37,14 @@ impl Rotation {
         now.synchronised || now.wall >= self.floor()
     }
 
-    /// The wall time that decisions rest on: never before the floor, unless the kernel vouches for it.
+    /// The wall time that decisions rest on: the clock where it is trusted, otherwise the floor and what has passed
+    /// since. A floor that stood still would let no token end and no certificate come due.
     pub fn wall(&self, now: &Now) -> Wall {
-        if now.synchronised { now.wall } else { now.wall.max(self.floor()) }
+        if self.clock_is_trusted(now) {
+            return now.wall;
+        }
+        let floor = self.floor();
+        self.clock.floor_since.map_or(floor, |since| gone_on(since, now).max(floor))
     }
 
     /// The latest time that is surely past: build date, last time saved, notBefore of `current`.
@@ -45,6 +54,11 @@ impl Rotation {
         let born = disk.and_then(|d| d.current()).and_then(|s| s.certificate).map_or(0, |c| c.not_before);
         self.policy.built_at.max(saved).max(born)
     }
+}
+
+/// A time, and what has passed since that moment.
+fn gone_on((wall, since): (Wall, Boot), now: &Now) -> Wall {
+    wall.saturating_add(i64::try_from(now.boot.saturating_sub(since) / 1000).unwrap_or(i64::MAX))
 }
 
 /// A step of the clock. Seconds.

@@ -75,6 +75,8 @@ pub(super) struct ClockMemory {
     pub held_until: Boot,
     /// A rotation that was overdue at start waits until then (rule 28).
     pub overdue_from: Option<Boot>,
+    /// While the clock is not trusted: the floor, and when it was last raised; time goes on from there (rule 26).
+    pub floor_since: Option<(Wall, Boot)>,
 }
 
 /// What is remembered of the successor; a restart forgets it, and the rules are safe without it.

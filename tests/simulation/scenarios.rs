@@ -226,7 +226,9 @@ fn a_clock_at_1970_is_waited_for_ten_minutes_and_then_the_floor_is_used_rule_26(
     }
     assert_eq!(boot, 60_000 + 10 * MINUTE);
     assert_eq!(action, Action::Do(Effect::Connect(Carrier::Claim)));
-    assert_eq!(machine.wall(&now(60, boot, false)), policy().built_at, "the floor, not 1970");
+    let wall = |boot| machine.wall(&now(60, boot, false));
+    assert_eq!(wall(boot), policy().built_at + 10 * 60, "the floor and what has passed since, not 1970");
+    assert_eq!(wall(boot + HOUR), wall(boot) + 3_600, "time goes on");
 }
 
 #[test]

@@ -52,6 +52,24 @@ fn a_rotation_works_without_a_clock_rule_26() {
 }
 
 #[test]
+fn time_goes_on_without_a_clock_so_a_token_that_ended_makes_room_for_another_rules_1_and_26() {
+    // An hour in six seconds: the first certificate is denied for longer than its token lives.
+    let now = now();
+    let device = Device::new()
+        .rate(600)
+        .twin(move |o| {
+            o.clock_offset_ms = (BUILT_AFTER + 100 * 86_400 - now) * 1_000;
+            o.allow_list = Some(Vec::new());
+        })
+        .env("CERTROTD_CLOCK_OFFSET", &(-now).to_string())
+        .start();
+    device.wait_until("another certificate", || device.minted() >= 2);
+    device.twin().allow(None);
+    device.wait_for("an identity", |s| s["state"] == "steady" && s["connected"] == true);
+    device.finish();
+}
+
+#[test]
 fn an_identity_is_used_without_waiting_for_a_clock_that_is_past_its_floor_rule_26() {
     let mut device = Device::new().start();
     device.wait_steady(1);
