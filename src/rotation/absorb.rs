@@ -4,7 +4,7 @@
 //! here that `plan` could derive from what is known.
 
 use super::follow::follow;
-use super::identity::{Current, Mark, Record};
+use super::identity::{Current, Mark, Record, Stage};
 use super::language::{Carrier, Effect, Now, Outcome, Trouble, Verdict};
 use super::machine::{Link, Ordered, Refusals, Rotation, SuccessorMemory};
 use super::retry::Pace;
@@ -12,16 +12,7 @@ use super::retry::Pace;
 impl Rotation {
     pub(super) fn absorb(&mut self, effect: Effect, outcome: Outcome, now: &Now) {
         if outcome == Outcome::Local {
-            // One door after doubt. The gate keeps a sick disk from spinning; what needs no disk goes on.
-            self.disk = None;
-            self.gates.disk.fail(Pace::DISK, now, None);
-            match effect {
-                Effect::Connect(Carrier::Claim) => self.gates.claim.fail(Pace::RENEW, now, None),
-                Effect::Connect(_) => self.gates.connect.fail(Pace::CONNECT, now, None),
-                Effect::Prove(_) => self.gates.prove.fail(Pace::PROVE, now, None),
-                Effect::Issue(_) => self.renewal_failed(now, None),
-                _ => {}
-            }
+            self.failed_here(effect, now);
             return;
         }
         match effect {
@@ -34,21 +25,42 @@ impl Rotation {
             Effect::Prove(n) => self.proved(n, &outcome, now),
             Effect::Switch(n) => self.switched(n),
             Effect::Commit(n) => match outcome {
-                Outcome::Committed => {
-                    self.gates.commit.reset();
-                    self.next = Some(Effect::Record(Record::Settled(n)));
-                }
+                // The gate is reset when it is on disk: a disk that fails here must not make a storm of commits.
+                Outcome::Committed => self.next = Some(Effect::Record(Record::Settled(n))),
                 Outcome::Refused(_, after) => self.gates.commit.fail(Pace::COMMIT, now, after),
                 _ => self.gates.commit.fail(Pace::COMMIT, now, None),
             },
             Effect::Remove(n) => {
-                self.gates.disk.reset();
                 self.refused.retain(|r| r.of != n);
                 if let Some(disk) = &mut self.disk {
                     disk.slots.retain(|s| s.generation != n);
                 }
             }
         }
+    }
+
+    /// One door after doubt. The gates keep a sick disk from spinning; what needs no disk goes on.
+    fn failed_here(&mut self, effect: Effect, now: &Now) {
+        self.disk = None;
+        match effect {
+            // A file that cannot be read (root CA, claim, pair): the connection sets the pace, not the store's disk.
+            Effect::Connect(carrier) => {
+                self.link = Link::Down;
+                self.claim_now = false;
+                self.gates.connect.fail(Pace::CONNECT, now, None);
+                if carrier == Carrier::Claim {
+                    self.gates.claim.fail(Pace::RENEW, now, None);
+                }
+                return;
+            }
+            Effect::Prove(_) => return self.gates.prove.fail(Pace::PROVE, now, None),
+            Effect::Issue(_) => self.renewal_failed(now, None),
+            Effect::Commit(_) | Effect::Record(Record::Committing(_) | Record::Settled(_)) => {
+                self.gates.commit.fail(Pace::COMMIT, now, None);
+            }
+            _ => {}
+        }
+        self.gates.disk.fail(Pace::DISK, now, None);
     }
 
     fn inspected(&mut self, outcome: Outcome) {
@@ -62,17 +74,22 @@ impl Rotation {
         match (carrier, outcome) {
             (_, Outcome::Done) => self.session_began(carrier, now),
             (Carrier::Claim, Outcome::Failed(trouble)) => {
-                self.gates.claim.fail(Pace::RENEW, now, None);
-                if *trouble == Trouble::Unreachable {
-                    // The network, not the claim: looked at again as soon as any connection would be.
-                    self.gates.claim.opens = 0;
+                // The network says nothing of the claim; and a pace of hours that was set before is kept (rule 20).
+                if *trouble != Trouble::Unreachable {
+                    let before = self.gates.claim.opens;
+                    self.gates.claim.fail(Pace::RENEW, now, None);
+                    self.gates.claim.opens = self.gates.claim.opens.max(before);
                 }
                 self.gates.connect.fail(self.connect_pace(), now, None);
                 self.claim_now = false;
             }
             (Carrier::Generation(n), Outcome::Failed(trouble)) => {
-                if *trouble == Trouble::Refused {
-                    self.count_refusal(n, now);
+                self.trouble = Some(*trouble);
+                match trouble {
+                    Trouble::Refused => self.count_refusal(n, now),
+                    // No refusal, and no reason to stay with it for ever in this round.
+                    Trouble::Unfit | Trouble::Lost if !self.round.contains(&n) => self.round.push(n),
+                    _ => {}
                 }
                 self.gates.connect.fail(self.connect_pace(), now, None);
             }
@@ -82,11 +99,14 @@ impl Rotation {
 
     fn session_began(&mut self, carrier: Carrier, now: &Now) {
         self.link = Link::Up { carrier, since: now.boot, silent: false };
+        self.claim_now = false;
+        self.trouble = None;
+        self.told = None;
         if let Carrier::Generation(n) = carrier {
             self.refused.retain(|r| r.of != n);
             self.round.clear();
         } else {
-            self.claim_now = false;
+            self.gates.claim.failures = 0;
         }
     }
 
@@ -95,18 +115,17 @@ impl Rotation {
             self.round.push(n);
         }
         match self.refused.iter_mut().find(|r| r.of == n) {
-            Some(r) => r.count = r.count.saturating_add(1),
-            None => self.refused.push(Refusals { of: n, count: 1, first: now.boot }),
+            Some(r) => (r.count, r.last) = (r.count.saturating_add(1), now.boot),
+            None => self.refused.push(Refusals { of: n, count: 1, first: now.boot, last: now.boot }),
         }
     }
 
     fn issued(&mut self, outcome: Outcome, now: &Now) {
         match outcome {
             Outcome::Issued(slot) => {
-                self.gates.disk.reset();
                 self.gates.renew.open();
                 self.gates.prove.reset();
-                self.successor = SuccessorMemory::default();
+                self.successor = SuccessorMemory { issued: Some(now.boot), ..SuccessorMemory::default() };
                 if let Some(disk) = &mut self.disk {
                     disk.slots.push(slot);
                     disk.slots.sort_by_key(|s| s.generation);
@@ -137,9 +156,11 @@ impl Rotation {
     }
 
     fn recorded(&mut self, record: Record) {
-        self.gates.disk.reset();
         if let Some(disk) = &mut self.disk {
             follow(disk, record);
+        }
+        if let Record::Settled(_) = record {
+            self.gates.commit.reset();
         }
         // What is announced on disk is done at once: between the two lies only a power cut, and both read the same.
         match record {
@@ -157,6 +178,7 @@ impl Rotation {
     fn registered(&mut self, n: u32, outcome: &Outcome, now: &Now) {
         let sole = core::mem::take(&mut self.successor.sole);
         self.successor.may_register = false;
+        self.successor.asked = Some(now.boot);
         match outcome {
             Outcome::Registered => {
                 self.gates.prove.open();
@@ -189,15 +211,22 @@ impl Rotation {
             Outcome::Failed(Trouble::Refused) => {
                 self.count_refusal(n, now);
                 self.successor.may_register = true;
-                self.successor.refused_at = Some(self.wall(now));
+                self.successor.refused_at = Some((self.wall(now), now.boot));
                 self.gates.prove.fail(Pace::PROVE, now, None);
             }
             Outcome::Failed(Trouble::Unfit) => {
                 self.link = Link::Down;
-                if self.disk.as_ref().and_then(|d| d.slot(n)).is_some_and(|s| s.mark != Mark::Refused) {
+                let slot = self.disk.as_ref().and_then(|d| d.slot(n));
+                // A CONNACK shows that it is registered, whatever was answered.
+                let record = match slot.map(|s| (s.stage, s.mark)) {
+                    Some((Stage::Issued, _)) => Some(Record::Registered(n)),
+                    Some((_, Mark::Clear | Mark::Retired)) => Some(Record::Marked(n, Mark::Refused)),
+                    _ => None,
+                };
+                if let Some(record) = record {
                     // The first of its kind: refusals before it say nothing of how long rights take to be seen.
                     self.gates.prove.reset();
-                    self.next = Some(Effect::Record(Record::Marked(n, Mark::Refused)));
+                    self.next = Some(Effect::Record(record));
                 }
                 self.gates.prove.fail(Pace::UNFIT, now, None);
             }
@@ -215,7 +244,6 @@ impl Rotation {
     }
 
     fn switched(&mut self, n: u32) {
-        self.gates.disk.reset();
         let Some(disk) = &mut self.disk else { return };
         let newest = disk.slots.iter().filter(|s| s.is_whole()).map(|s| s.generation).max();
         let back =

@@ -6,7 +6,10 @@
 use alloc::vec::Vec;
 
 use super::identity::{Boot, Disk, Wall};
-use super::language::{Action, Carrier, CloudOrder, Effect, Happening, Input, Now, Order, Policy, Wait};
+use super::language::{
+    Action, Carrier, CloudOrder, Effect, Happening, Input, Now, Order, Policy, Trouble, Wait, Why,
+};
+use super::plan::share;
 use super::renewal::cloud_due;
 use super::retry::{Gate, Pace};
 
@@ -43,6 +46,7 @@ pub(super) struct Refusals {
     pub of: u32,
     pub count: u32,
     pub first: Boot,
+    pub last: Boot,
 }
 
 /// A rotation that somebody ordered.
@@ -75,6 +79,8 @@ pub(super) struct ClockMemory {
     pub held_until: Boot,
     /// A rotation that was overdue at start waits until then (rule 28).
     pub overdue_from: Option<Boot>,
+    /// Whether due times were looked at before in this run.
+    pub looked: bool,
     /// While the clock is not trusted: the floor, and when it was last raised; time goes on from there (rule 26).
     pub floor_since: Option<(Wall, Boot)>,
 }
@@ -86,8 +92,12 @@ pub(super) struct SuccessorMemory {
     pub may_register: bool,
     /// The request about to be sent is the only one that was ever without an answer.
     pub sole: bool,
-    /// When a proof was last refused, by the wall clock.
-    pub refused_at: Option<Wall>,
+    /// When a proof was last refused.
+    pub refused_at: Option<(Wall, Boot)>,
+    /// When it was issued, where that was in this run: a stepped wall clock cannot end its token.
+    pub issued: Option<Boot>,
+    /// When RegisterThing was last sent for it in this run: it may take effect minutes later.
+    pub asked: Option<Boot>,
     /// The last verdict of RegisterThing was that this very request cannot succeed.
     pub invalid: bool,
 }
@@ -106,6 +116,12 @@ pub struct Rotation {
     /// Generations tried in this round of the way back; emptied when one connects (rule 20: `current` first in each).
     pub(super) round: Vec<u32>,
     pub(super) claim_now: bool,
+    /// How the last connection with a generation failed.
+    pub(super) trouble: Option<Trouble>,
+    /// Why it last waited, until a session is there.
+    pub(super) told: Option<Why>,
+    /// When a device session last ended in this run.
+    pub(super) session_ended: Option<Boot>,
     pub(super) last_connect: Option<Boot>,
     pub(super) early_closes: Vec<Boot>,
     pub(super) contested: bool,
@@ -129,6 +145,9 @@ impl Rotation {
             refused: Vec::new(),
             round: Vec::new(),
             claim_now: false,
+            trouble: None,
+            told: None,
+            session_ended: None,
             last_connect: None,
             early_closes: Vec::new(),
             contested: false,
@@ -167,7 +186,14 @@ impl Rotation {
                 }
                 State::Working(effect)
             }
-            Action::Wait(wait) => State::Waiting(wait),
+            Action::Wait(wait) => {
+                self.told = Some(wait.why);
+                if self.disk.is_some() && self.gates.disk.is_open(&now) {
+                    // Nothing is left that wants the disk: only now is it well again.
+                    self.gates.disk.reset();
+                }
+                State::Waiting(wait)
+            }
             Action::Keep => self.state,
         };
         action
@@ -203,6 +229,11 @@ impl Rotation {
         self.offline
     }
 
+    /// Why it last waited; stays through attempts to connect, until a session is there.
+    pub fn last_why(&self) -> Option<Why> {
+        self.told
+    }
+
     /// Failed attempts of the renewal in hand, issue and register and proof together.
     pub fn renew_failures(&self) -> u32 {
         self.gates.renew.failures.saturating_add(self.gates.prove.failures)
@@ -220,10 +251,17 @@ impl Rotation {
 
     fn happened(&mut self, happening: Happening, now: &Now) {
         match happening {
+            // What is being read may be older than the change: it is read once more.
+            Happening::Changed if self.state == State::Working(Effect::Inspect) => {
+                self.next = Some(Effect::Inspect)
+            }
             Happening::Changed => self.disk = None,
             Happening::Closed => {
                 let Link::Up { since, carrier, .. } = self.link else { return };
                 self.link = Link::Down;
+                if carrier != Carrier::Claim {
+                    self.session_ended = Some(now.boot);
+                }
                 if let State::Working(Effect::Prove(_) | Effect::Connect(_)) = self.state {
                     // Our own take-over closes the session in hand (rule 8): that is no sign of a stranger.
                     return;
@@ -231,7 +269,7 @@ impl Rotation {
                 let lasted = now.boot.saturating_sub(since);
                 if lasted >= STABLE {
                     self.gates.connect.reset();
-                } else if carrier != Carrier::Claim {
+                } else if carrier != Carrier::Claim && !self.asks() {
                     self.early_closes.push(now.boot);
                     self.early_closes.retain(|at| now.boot.saturating_sub(*at) <= CONTEST_WINDOW);
                 }
@@ -263,7 +301,7 @@ impl Rotation {
                 };
                 if !waits {
                     let window = u64::try_from(order.within.max(0)).unwrap_or(0) * 1000;
-                    let from = now.boot + window * u64::from(now.dice) / u64::from(u32::MAX);
+                    let from = now.boot + share(window, now.dice);
                     self.order = Some(Ordered::Cloud { order, from });
                 }
             }
@@ -280,6 +318,11 @@ impl Rotation {
             }
             Order::Disconnect => self.offline = true,
         }
+    }
+
+    /// Whether a request is outstanding: a policy that forbids it closes the session too, and is no second client.
+    fn asks(&self) -> bool {
+        matches!(self.state, State::Working(Effect::Issue(_) | Effect::Register(_) | Effect::Commit(_)))
     }
 
     pub(super) fn connect_pace(&self) -> Pace {

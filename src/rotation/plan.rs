@@ -10,6 +10,7 @@ use super::machine::{CONTEST_ENDS, Link, Rotation};
 /// The reasons to wait that one pass has met.
 pub(super) struct Later {
     pub until: Boot,
+    now: Boot,
     told: Option<(Why, Boot)>,
 }
 
@@ -21,14 +22,16 @@ impl Later {
 
     pub(super) fn wait(self) -> Action {
         let (why, ends) = self.told.unwrap_or((Why::NotDue, self.until));
-        Action::Wait(Wait { until: self.until, why, ends })
+        // A reason that has passed already and that nothing acted on must not become a loop without pace.
+        let until = if self.until > self.now { self.until } else { self.now + SECOND };
+        Action::Wait(Wait { until, why, ends: ends.max(until) })
     }
 }
 
 impl Rotation {
     pub(super) fn plan(&mut self, now: &Now) -> Action {
         let horizon = now.boot + millis(self.policy.check_interval.max(1));
-        let mut later = Later { until: horizon, told: None };
+        let mut later = Later { until: horizon, now: now.boot, told: None };
         if self.disk.is_none() {
             // A first read is free; after a failed one the disk sets the pace.
             if !self.gates.disk.is_open(now) {
@@ -78,6 +81,9 @@ impl Rotation {
         } else if let Some(successor) = self.successor()
             && let Some(effect) = self.progress(&successor, now, later)
         {
+            return Some(effect);
+        }
+        if let Some(effect) = self.notice_unretired(n, wall, now, later) {
             return Some(effect);
         }
         let commit = self.commit(n, wall, now, later);
@@ -136,7 +142,13 @@ impl Rotation {
     pub(super) fn successor(&self) -> Option<Slot> {
         let disk = self.disk.as_ref()?;
         let current = if let Current::Names(n) = disk.current { Some(n) } else { None };
-        let whole = || disk.slots.iter().rev().filter(|s| s.is_whole() && Some(s.generation) != current);
+        // On a copied store only what was begun here, with the claim, is ours to bring forward.
+        let copied = disk.foreign && self.policy.machine_change == MachineChange::Provision;
+        let whole = || {
+            disk.slots.iter().rev().filter(move |s| {
+                s.is_whole() && Some(s.generation) != current && (!copied || s.origin == Origin::Claim)
+            })
+        };
         let unproved = whole().find(|s| s.stage != Stage::Proved);
         let unswitched = || {
             whole().find(|s| {
@@ -151,6 +163,12 @@ pub(super) fn millis(seconds: i64) -> Boot {
     u64::try_from(seconds.max(0)).unwrap_or(0).saturating_mul(1000)
 }
 
+/// A random part of a window, in the window's unit.
+pub(super) fn share(window: Boot, dice: u32) -> Boot {
+    let part = u128::from(window) * u128::from(dice) / u128::from(u32::MAX);
+    Boot::try_from(part).unwrap_or(Boot::MAX)
+}
+
 pub(super) fn seconds(millis: Boot) -> i64 {
     i64::try_from(millis / 1000).unwrap_or(i64::MAX)
 }
@@ -161,3 +179,5 @@ const CLOCK_LOOK: Boot = 5_000;
 const WORKED_EVERY: i64 = 6 * 3_600;
 /// AWS: CONNECT at most once a second per client id. Milliseconds.
 const CONNECT_SPACING: Boot = 1_000;
+/// The shortest wait. Milliseconds.
+const SECOND: Boot = 1_000;

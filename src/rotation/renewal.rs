@@ -1,9 +1,9 @@
 //! The renewal: when it is due, and how the one unproved pair is brought forward (rules 1 to 6, 27, 28).
 
-use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage};
+use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage, Wall};
 use super::language::{CloudOrder, Effect, Now, Why};
 use super::machine::{Link, Ordered, Rotation};
-use super::plan::{Later, millis, seconds};
+use super::plan::{Later, millis, seconds, share};
 use super::schedule::{self, Due, Rule};
 
 impl Rotation {
@@ -12,7 +12,7 @@ impl Rotation {
         if self.is_dead(s, now) {
             return self.to_disk(Effect::Remove(s.generation), now, later);
         }
-        if s.stage == Stage::Proved && self.has_been_refused_long(s.generation, now) {
+        if s.stage == Stage::Proved && self.has_been_refused_long(s.generation) {
             // It worked once and does not any more: rotation goes on without it, and the next commit retires it.
             return self.to_disk(Effect::Record(Record::Marked(s.generation, Mark::Refused)), now, later);
         }
@@ -35,7 +35,9 @@ impl Rotation {
                 Link::Down => {}
             }
         }
-        if may_be_alive(s) {
+        // Rule 4: one that was registered as another thing is never proved.
+        let misnamed = s.stage == Stage::Issued && s.mark == Mark::Refused;
+        if may_be_alive(s) && !misnamed {
             let opens = self.gates.prove.opens.max(self.paced(now));
             if now.boot >= opens {
                 return Some(Effect::Prove(s.generation));
@@ -48,8 +50,24 @@ impl Rotation {
     pub(super) fn wants_registering(&self, s: &Slot, now: &Now) -> bool {
         s.stage == Stage::Issued
             && s.mark != Mark::Refused
-            && s.token_ends.is_some_and(|ends| self.wall(now) < ends)
+            && s.token_ends.is_some()
+            && !self.token_has_ended(s, now)
             && (s.asked != Asked::Unanswered || self.successor.may_register)
+    }
+
+    /// Says whether this long has passed since the end of the token: by the time since boot where the pair is of this
+    /// run (a stepped wall clock ends no token), by the wall clock otherwise.
+    fn token_had_ended(&self, s: &Slot, (wall, boot): (Wall, Boot), since: i64) -> bool {
+        if let Some(issued) = self.successor.issued {
+            return boot >= issued + millis(TOKEN_LIFE + since);
+        }
+        let ends = s.token_ends.unwrap_or(s.issued_at + TOKEN_LIFE).max(s.issued_at + TOKEN_LIFE);
+        // One from the future was saved under a wrong clock: when it ends is not known, so it has ended.
+        wall >= ends + since || wall + CLOCK_SLACK < s.issued_at
+    }
+
+    fn token_has_ended(&self, s: &Slot, now: &Now) -> bool {
+        self.token_had_ended(s, (self.wall(now), now.boot), 0)
     }
 
     /// Rule 1: says whether an unproved pair cannot come alive any more.
@@ -57,15 +75,23 @@ impl Rotation {
         if s.stage == Stage::Proved {
             return false;
         }
-        let wall = self.wall(now);
-        let ends = s.token_ends.unwrap_or(s.issued_at + TOKEN_LIFE);
         if !may_be_alive(s) {
-            let futile = self.successor.invalid && wall >= s.issued_at + INVALID_PATIENCE;
-            return wall >= ends || futile && s.asked == Asked::Rejected;
+            let futile = self.successor.invalid
+                && self.token_had_ended(s, (self.wall(now), now.boot), INVALID_PATIENCE - TOKEN_LIFE);
+            return self.token_has_ended(s, now) || futile && s.asked == Asked::Rejected;
         }
+        if s.stage == Stage::Issued && s.mark == Mark::Refused {
+            return self.token_has_ended(s, now);
+        }
+        // A registered one that is all we have is only given up when the claim would be turned to (rule 20).
+        let alone = s.stage == Stage::Registered && self.pairs().is_empty();
+        let patience = if alone { self.policy.fallback_after.max(SEEN_WITHIN) } else { SEEN_WITHIN };
         // Not at the token's end itself: a RegisterThing that was accepted just before it is seen minutes later
-        // (rule 3), and the walk shows two certificates alive if this one is dropped in between.
-        self.successor.refused_at.is_some_and(|at| at >= ends.max(s.issued_at + TOKEN_LIFE) + SEEN_WITHIN)
+        // (rule 3), and the walk shows two certificates alive if this one is dropped in between. Nor after one
+        // refusal, which is weather: the last of three over a quarter of an hour must lie behind that end.
+        let late = |boot: Boot| self.successor.asked.is_none_or(|at| boot >= at + millis(SEEN_WITHIN));
+        self.has_been_refused_long(s.generation)
+            && self.successor.refused_at.is_some_and(|at| self.token_had_ended(s, at, patience) && late(at.1))
     }
 
     pub(super) fn renew(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
@@ -76,6 +102,7 @@ impl Rotation {
         let wall = self.wall(now);
         let Due { at, rule } = self.due(now)?;
         if wall < at {
+            self.clock.looked = true;
             let opens = now.boot + millis(at - wall);
             later.hold(opens, Why::NotDue);
             return None;
@@ -108,13 +135,13 @@ impl Rotation {
         let ordered = match self.order {
             Some(Ordered::Operator) => Some(Due { at: wall, rule: Rule::Operator }),
             Some(Ordered::Fallback) => Some(Due { at: wall, rule: Rule::Fallback }),
-            Some(Ordered::Cloud { order, from }) => cloud_due(certificate, order).then(|| {
+            Some(Ordered::Cloud { order, from }) if cloud_due(certificate, order) => {
                 let spaced = slot.issued_at.saturating_add(self.policy.min_interval);
                 let spread = wall + seconds(from.saturating_sub(now.boot));
-                Due { at: spaced.max(spread), rule: Rule::Cloud }
-            }),
+                Some(Due { at: spaced.max(spread), rule: Rule::Cloud })
+            }
             // Derived from the disk, so that a restart does not forget it (rule 19).
-            None => disk
+            Some(Ordered::Cloud { .. }) | None => disk
                 .slots
                 .iter()
                 .any(|s| {
@@ -147,9 +174,10 @@ impl Rotation {
             .and_then(|d| d.current())
             .and_then(|s| s.certificate)
             .map_or(0, |c| (c.not_after - wall).max(0));
-        let just_started = self.clock.started.is_some_and(|at| now.boot.saturating_sub(at) < JUST_STARTED);
-        let window = if just_started { self.policy.splay.min(left / 4).max(0) } else { 0 };
-        let from = now.boot + millis(window) * u64::from(now.dice) / u64::from(u32::MAX);
+        // The first look of this run (or after a step of the clock): the whole fleet may have come back together.
+        let first_look = !core::mem::replace(&mut self.clock.looked, true);
+        let window = if first_look { self.policy.splay.min(left / 4).max(0) } else { 0 };
+        let from = now.boot + share(millis(window), now.dice);
         self.clock.overdue_from = Some(from);
         from
     }
@@ -173,5 +201,5 @@ const TOKEN_LIFE: i64 = 3_600;
 const SEEN_WITHIN: i64 = 900;
 /// A request that cannot succeed is tried this long, in case a template is on its way. Seconds.
 const INVALID_PATIENCE: i64 = 900;
-/// “Overdue at start” is what is overdue this soon after start. Milliseconds.
-const JUST_STARTED: Boot = 60_000;
+/// What two readings of a sound clock may differ by. Seconds.
+const CLOCK_SLACK: i64 = 300;

@@ -1,6 +1,6 @@
 //! The commit that lets the cloud retire older certificates, and what may leave the disk (rules 10 to 18).
 
-use super::identity::{Mark, Record, Stage, Wall};
+use super::identity::{Mark, Record, Slot, Stage, Wall};
 use super::language::{Effect, Now, RetireMode, Why};
 use super::machine::Rotation;
 use super::plan::{Later, millis};
@@ -26,6 +26,23 @@ impl Rotation {
         self.to_disk(Effect::Record(Record::Committing(wall)), now, later)
     }
 
+    /// Rule 10 after `retire.mode` was changed to the commit topic: what is older and not known to be retired wants a
+    /// commit.
+    pub(super) fn notice_unretired(
+        &self,
+        n: u32,
+        wall: Wall,
+        now: &Now,
+        later: &mut Later,
+    ) -> Option<Effect> {
+        let disk = self.disk.as_ref()?;
+        let unretired = |s: &Slot| s.generation < n && s.stage == Stage::Proved && s.mark != Mark::Retired;
+        let wanted = self.policy.retire == RetireMode::CommitTopic
+            && disk.pending.is_none()
+            && disk.slots.iter().any(unretired);
+        if wanted { self.to_disk(Effect::Record(Record::Pending(n, wall)), now, later) } else { None }
+    }
+
     /// Rules 17 and 18: what may leave the disk.
     pub(super) fn sweep(&self, n: u32, now: &Now, later: &mut Later) -> Option<Effect> {
         let disk = self.disk.as_ref()?;
@@ -34,8 +51,7 @@ impl Rotation {
             if s.generation == n || s.stage != Stage::Proved {
                 return false;
             }
-            let free = s.mark == Mark::Retired
-                || self.policy.retire == RetireMode::None && s.generation < n && disk.pending.is_none();
+            let free = s.mark == Mark::Retired || self.policy.retire == RetireMode::None && s.generation < n;
             if free && kept >= self.policy.keep_generations.max(1) {
                 return true;
             }

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use super::identity::Boot;
 use super::identity::{Mark, Origin, Record, Slot, Stage};
-use super::language::{Carrier, Effect, MachineChange, Now, RetireMode, Why};
+use super::language::{Carrier, Effect, MachineChange, Now, RetireMode, Trouble, Why};
 use super::machine::{Link, Rotation};
-use super::plan::{Later, millis, seconds};
+use super::plan::{Later, millis, seconds, share};
 
 impl Rotation {
     /// The switch, step by step: every mark and the pending commit are durable before the rename.
@@ -54,7 +54,7 @@ impl Rotation {
         if let Some(started) = self.clock.started {
             let spread = millis(self.policy.start_jitter);
             if spread > 0 && self.last_connect.is_none() && self.gates.connect.opens == 0 {
-                self.gates.connect.opens = started + spread * u64::from(now.dice) / u64::from(u32::MAX);
+                self.gates.connect.opens = started + share(spread, now.dice);
             }
         }
         let successor = self.successor();
@@ -72,7 +72,10 @@ impl Rotation {
         let Some(first) = pairs.first().copied() else {
             return self.claim_first(successor.as_ref(), now, later);
         };
-        let open = !self.is_current(first) || self.way_back_is_open(first, now);
+        // Not only refusals: a pair that has not carried a session for a day for whatever reason is left too, where
+        // the cloud has answered at all in this round.
+        let stuck = !self.round.is_empty() && self.idle(now) >= self.policy.fallback_after;
+        let open = !self.is_current(first) || self.way_back_is_open(first, now) || stuck;
         let target = if open { pairs.iter().copied().find(|n| !self.round.contains(n)) } else { Some(first) };
         if let Some(n) = target {
             let why = if open { Why::NothingWorks } else { self.connect_why(n) };
@@ -81,8 +84,7 @@ impl Rotation {
         // Every pair was refused in this round (rule 20).
         if self.claim_is_open(now) {
             self.round.clear();
-            self.gates.claim.opens =
-                now.boot + CLAIM_EVERY / 2 + CLAIM_EVERY / 2 * u64::from(now.dice) / u64::from(u32::MAX);
+            self.gates.claim.opens = now.boot + CLAIM_EVERY / 2 + share(CLAIM_EVERY / 2, now.dice);
             return Some(Effect::Connect(Carrier::Claim));
         }
         self.round.clear();
@@ -135,14 +137,14 @@ impl Rotation {
             .as_ref()
             .and_then(|d| d.committed_at)
             .is_some_and(|at| at <= wall && wall - at < REFUSED_FOR / 1000);
-        self.has_been_refused_long(current, now) && !in_flight
+        self.has_been_refused_long(current) && !in_flight
     }
 
-    pub(super) fn has_been_refused_long(&self, n: u32, now: &Now) -> bool {
+    pub(super) fn has_been_refused_long(&self, n: u32) -> bool {
         self.refused.iter().any(|r| {
             r.of == n
                 && r.count >= REFUSED_TIMES
-                && seconds(now.boot.saturating_sub(r.first)) * 1000 >= REFUSED_FOR
+                && seconds(r.last.saturating_sub(r.first)) * 1000 >= REFUSED_FOR
         })
     }
 
@@ -150,10 +152,19 @@ impl Rotation {
         if self.claim_now {
             return true;
         }
+        self.idle(now) >= self.policy.fallback_after
+            && self.gates.claim.is_open(now)
+            && self.gates.renew.is_open(now)
+    }
+
+    /// How long no pair has carried a session, in seconds: by the disk, and no longer than this run knows of.
+    fn idle(&self, now: &Now) -> i64 {
+        let since = |at: Boot| seconds(now.boot.saturating_sub(at));
+        let run = since(self.clock.started.unwrap_or(now.boot));
         let wall = self.wall(now);
-        let run = seconds(now.boot.saturating_sub(self.clock.started.unwrap_or(now.boot)));
-        let idle = self.disk.as_ref().and_then(|d| d.worked_at).map_or(run, |at| (wall - at).max(0));
-        idle >= self.policy.fallback_after && self.gates.claim.is_open(now) && self.gates.renew.is_open(now)
+        let told =
+            self.disk.as_ref().and_then(|d| d.worked_at).filter(|at| *at <= wall).map_or(run, |at| wall - at);
+        told.min(self.session_ended.map_or(i64::MAX, since))
     }
 
     pub(super) fn connect_why(&self, n: u32) -> Why {
@@ -163,6 +174,8 @@ impl Rotation {
             Why::Refused
         } else if self.gates.connect.failures == 0 {
             Why::StartJitter
+        } else if self.trouble == Some(Trouble::Unfit) {
+            Why::Unfit
         } else {
             Why::Unreachable
         }

@@ -39,6 +39,8 @@ pub enum End {
     SeenLate,
     /// The retire handler dies after its first victim.
     HandlerDies,
+    /// While waiting: the device's wall clock jumps two days ahead.
+    WaitStepped,
     /// The other side closes the session in hand during the effect.
     Closes,
     /// While waiting: power cut, session lost, operator deactivates, orders a rotation.
@@ -65,6 +67,8 @@ pub struct World {
     /// While this holds, every commit is refused, for ever.
     pub commits_refused: bool,
     pub dice: u32,
+    /// How far the device's wall clock is ahead of the cloud's, seconds.
+    pub skew: i64,
 }
 
 impl World {
@@ -83,13 +87,19 @@ impl World {
             rotations: 0,
             commits_refused: false,
             dice,
+            skew: 0,
         };
         world.feed(Input::Woke);
         world
     }
 
     fn now(&self) -> Now {
-        Now { wall: wall_of(self.boot), boot: self.boot, synchronised: true, dice: self.dice }
+        Now { wall: self.wall(), boot: self.boot, synchronised: true, dice: self.dice }
+    }
+
+    /// The device's wall clock.
+    pub fn wall(&self) -> i64 {
+        wall_of(self.boot) + self.skew
     }
 
     fn feed(&mut self, input: Input) {
@@ -136,21 +146,34 @@ impl World {
     pub fn branches(&self) -> Vec<End> {
         use End::*;
         match self.action {
-            Action::Wait(_) => vec![Kind, WaitCut, WaitClosed, WaitDeactivated, WaitOrdered],
+            Action::Wait(_) => vec![Kind, WaitCut, WaitClosed, WaitDeactivated, WaitOrdered, WaitStepped],
             Action::Do(effect) => match effect {
                 Effect::Inspect | Effect::Switch(_) | Effect::Record(_) | Effect::Remove(_) => {
                     vec![Kind, DiskFails, CutBefore, CutAfter]
                 }
                 Effect::Hangup => vec![Kind, CutBefore],
-                Effect::Connect(_) => vec![Kind, Unreachable, Refused, ConnackLost, CutBefore, CutAfter],
+                Effect::Connect(_) => {
+                    vec![Kind, Unreachable, Refused, ConnackLost, Unfit, DiskFails, CutBefore, CutAfter]
+                }
                 Effect::Prove(_) => {
-                    vec![Kind, Unreachable, Refused, ConnackLost, Unfit, CutBefore, CutAfter, Closes]
+                    vec![
+                        Kind,
+                        Unreachable,
+                        Refused,
+                        ConnackLost,
+                        Unfit,
+                        DiskFails,
+                        CutBefore,
+                        CutAfter,
+                        Closes,
+                    ]
                 }
                 Effect::Issue(_) => {
                     vec![Kind, DiskFails, CutBefore, CutAfter, Denied, RequestLost, AnswerLost, Closes, Twice]
                 }
                 Effect::Register(_) => vec![
                     Kind,
+                    DiskFails,
                     CutBefore,
                     CutAfter,
                     Denied,
@@ -164,6 +187,7 @@ impl World {
                 ],
                 Effect::Commit(_) => vec![
                     Kind,
+                    DiskFails,
                     CutBefore,
                     CutAfter,
                     Denied,
@@ -189,6 +213,10 @@ impl World {
                     if self.session.take().is_some() {
                         self.feed(Input::Happened(Happening::Closed));
                     }
+                }
+                End::WaitStepped => {
+                    self.skew += 2 * 86_400;
+                    self.feed(Input::Woke);
                 }
                 End::WaitOrdered => self.feed(Input::Order(certrotd::rotation::Order::Rotate)),
                 End::WaitDeactivated => {
@@ -219,8 +247,12 @@ impl World {
             return self.restart();
         }
         if end == End::DiskFails {
-            if let Effect::Issue(_) = effect {
-                self.connection_issue();
+            match effect {
+                Effect::Issue(_) => {
+                    self.connection_issue();
+                }
+                Effect::Connect(_) => self.session = None,
+                _ => {}
             }
             return self.feed(Input::Done(Outcome::Local));
         }
@@ -359,8 +391,8 @@ impl World {
                 not_after: 2_524_607_999,
             }),
             asked: Asked::Never,
-            token_ends: Some(c.token_ends),
-            issued_at: wall_of(self.boot),
+            token_ends: Some(self.wall() + 3_600),
+            issued_at: self.wall(),
             mark: CLEAR,
         };
         self.disk.slots.push(slot.clone());
@@ -484,7 +516,7 @@ impl World {
         if let Some(s) = self.disk.slots.iter().find(|s| s.stage != Stage::Proved) {
             return Some(format!("generation {} is {:?}", s.generation, s.stage));
         }
-        if self.machine.due(&self.now()).is_some_and(|due| due.at <= wall_of(self.boot)) {
+        if self.machine.due(&self.now()).is_some_and(|due| due.at <= self.wall()) {
             return Some(format!("a rotation is due: {:?}", self.machine.due(&self.now())));
         }
         let kept = self.disk.slots.len();
