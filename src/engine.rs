@@ -198,6 +198,11 @@ impl Engine {
             && (!self.stopping || matches!(effect, Effect::Record(_)))
         {
             let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
+            self.story.thing = self.world.who().map(|w| w.thing).unwrap_or_default();
+            if matches!(effect, Effect::Issue(_) | Effect::Prove(_)) {
+                // A check asks on the same topics: the rotation comes first, whoever asked is told to try again.
+                self.examining = None;
+            }
             self.story.begins(effect, &self.machine, due);
             let doing = self.world.begin(effect);
             self.doing = Some((effect, doing, Instant::now()));
@@ -264,6 +269,10 @@ impl Engine {
     }
 
     fn order(&mut self, order: control::Order) {
+        if self.stopping {
+            let _ = order.reply.send(Err(Problem::busy("the daemon is stopping", "try again when it is up")));
+            return;
+        }
         tracing::debug!(what = ?order.what, uid = order.by.uid, pid = order.by.pid, "ordered");
         let examine = match &order.what {
             control::What::Check => true,

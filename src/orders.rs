@@ -93,6 +93,10 @@ fn provision(engine: &mut Engine, serial: Option<String>, by: Peer) -> Reply {
         let remedy = "certrotctl provision SERIAL, or [device] serial in the configuration";
         return Err(Problem::conflict("serial-missing", "no serial is known", remedy));
     };
+    if engine.machine.offline() {
+        let remedy = "certrotctl connect, then try again";
+        return Err(Problem::conflict("offline", "an operator took the device offline", remedy));
+    }
     if matches!(engine.machine.link(), Link::Up { carrier: Carrier::Generation(_), .. }) {
         let detail = format!("{} is provisioned and connected", who.thing);
         return Err(Problem::conflict("provisioned", detail, "certrotctl rotate-now for a new certificate"));

@@ -38,7 +38,7 @@ pub fn of(config: &Config, who: Option<&Who>) -> Policy {
     }
 }
 
-/// The users who may change things, by number; the daemon's own user is always one.
+/// The users who may change things, by number.
 pub fn operators(config: &Config) -> BTreeSet<u32> {
     let mut uids: BTreeSet<u32> = BTreeSet::new();
     for user in config.control.operators.iter() {

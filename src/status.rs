@@ -121,7 +121,8 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
         let alert = Alert { level, code: code.to_owned(), text, remedy: Some(remedy.to_owned()) };
         told.push(Told { alert, message_id });
     };
-    let why = if let State::Waiting(wait) = machine.state() { Some(wait.why) } else { None };
+    // What it last waited for holds through the attempts in between, until a session is there.
+    let why = machine.last_why();
     if machine.contested() {
         tell(
             Level::Error,
@@ -178,6 +179,26 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
                 let text = format!("rotation is overdue by {} hours and does not succeed", late / 3600);
                 tell(Level::Error, "rotation-overdue", text, OVERDUE_REMEDY, id::ROTATION_OVERDUE);
             }
+        }
+    }
+    if let Some(disk) = machine.disk()
+        && let Current::Names(n) = disk.current
+    {
+        if matches!(machine.link(), Link::Up { carrier: Carrier::Claim, .. }) && disk.current().is_some() {
+            let text = "no certificate of this device works: the claim is tried".to_owned();
+            let remedy =
+                "certrot-fleet status says what the cloud holds; certrot-fleet reclaim lets the claim in";
+            tell(Level::Error, "back-to-claim", text, remedy, id::BACK_TO_CLAIM);
+        }
+        let left = |s: &&crate::rotation::Slot| {
+            s.generation > n && s.stage == Stage::Proved && s.mark == Mark::Refused
+        };
+        if let Some(left) = disk.slots.iter().rev().find(left) {
+            let text =
+                format!("the cloud refused generation {}; generation {n} is in use again", left.generation);
+            let remedy =
+                "a new certificate is asked for by itself; find out who deactivated the one that was left";
+            tell(Level::Error, "fallen-back", text, remedy, id::CERTIFICATE_REFUSED);
         }
     }
     match why {

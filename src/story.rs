@@ -40,6 +40,8 @@ pub struct Story {
     pub failures: u32,
     /// Failed attempts to connect with the claim in a row; a file that cannot be read counts as enough of them.
     pub claim_failures: u32,
+    /// The thing, for the journal's THING.
+    pub thing: String,
     last_told: Option<(String, String)>,
 }
 
@@ -87,14 +89,23 @@ impl Story {
             disk: None,
             failures: 0,
             claim_failures: 0,
+            thing: String::new(),
             last_told: None,
         }
     }
 
     /// Opens an operation, or joins the one in hand; gives its number and whether it was joined.
     pub fn open(&mut self, kind: &'static str, cause: &'static str) -> (u64, bool) {
-        if let Some(operation) = &self.operation {
-            return (operation.id, true);
+        match &self.operation {
+            Some(operation) if operation.kind == kind && !operation.switched => return (operation.id, true),
+            // Of another kind, or over but for its commit: whoever follows it hears its end, not ours.
+            Some(operation) => {
+                let switched = operation.switched;
+                let text =
+                    if switched { "in use; the commit goes on by itself" } else { "gives way to another" };
+                self.done(switched, text, None);
+            }
+            None => {}
         }
         self.operations += 1;
         self.operation = Some(InHand {
@@ -191,6 +202,9 @@ impl Story {
                 self.connection = None;
                 return;
             }
+            if self.operation.as_ref().is_some_and(|o| o.kind == "provision" && !o.switched) {
+                self.done(true, "connected with the certificate that is there", None);
+            }
             return self.session_up(carrier);
         }
         let Some(detail) = detail else { return };
@@ -218,7 +232,7 @@ impl Story {
         self.last_told = None;
         self.connection_since = Some(now(&self.tools.clock));
         if let Carrier::Generation(n) = carrier {
-            tracing::info!(generation = n, "session up");
+            tracing::info!(thing = self.thing, generation = n, "session up");
             let text = format!("session up on generation {n}");
             self.event(EventKind::Session, Some("connect"), Some(EventResult::Ok), &text, None);
         }
@@ -227,7 +241,13 @@ impl Story {
     fn issued(&mut self, outcome: &Outcome) {
         let Outcome::Issued(slot) = outcome else { return };
         let id = slot.certificate.map(|c| x509::hex(&c.id)).unwrap_or_default();
-        tracing::info!(generation = slot.generation, certificate_id = id, "certificate issued and stored");
+        let thing = &self.thing;
+        tracing::info!(
+            thing,
+            generation = slot.generation,
+            certificate_id = id,
+            "certificate issued and stored"
+        );
         if let Some(operation) = &mut self.operation {
             operation.generation = Some(slot.generation);
         }
@@ -237,7 +257,7 @@ impl Story {
     fn switched(&mut self, n: u32, machine: &Rotation) {
         let certificate = machine.disk().and_then(|d| d.current()).and_then(|s| s.certificate);
         let id = certificate.map(|c| x509::hex(&c.id)).unwrap_or_default();
-        tracing::info!(generation = n, certificate_id = id, "current switched");
+        tracing::info!(thing = self.thing, generation = n, certificate_id = id, "current switched");
         self.step_event("switch", EventResult::Ok, None);
         self.renewal = None;
         self.failures = 0;
@@ -280,7 +300,7 @@ impl Story {
             return;
         }
         self.commit = None;
-        tracing::info!(generation = n, "older certificates retired by the cloud");
+        tracing::info!(thing = self.thing, generation = n, "older certificates retired by the cloud");
         self.event(
             EventKind::Retire,
             Some("retire"),

@@ -198,6 +198,8 @@ impl ConnectFailure {
         self.server_verified
             && match self.cause {
                 Cause::TlsAlert { .. } | Cause::ClosedBeforeConnack => true,
+                // With TLS 1.2 the server judges us before its Finished; a bare close there is its verdict.
+                Cause::TlsFault { .. } => true,
                 Cause::ConnackRefused(code) => code != 3,
                 _ => false,
             }
@@ -340,6 +342,9 @@ mod tests {
         assert!(failure(alert, false, true).is_refusal());
         assert!(failure(Cause::ClosedBeforeConnack, true, true).is_refusal());
         assert!(failure(Cause::ConnackRefused(5), true, true).is_refusal());
+        let closed = Cause::TlsFault { detail: String::new() };
+        assert!(failure(closed.clone(), false, true).is_refusal(), "TLS 1.2 closes before Finished");
+        assert!(!failure(closed, false, false).is_refusal(), "not TLS at all");
         assert!(!failure(Cause::ConnackRefused(3), true, true).is_refusal(), "3 is an outage");
         assert!(!failure(Cause::Timeout(Step::Connack), true, true).is_refusal());
         assert!(!failure(Cause::UntrustedServer { detail: String::new() }, false, false).is_refusal());

@@ -96,6 +96,12 @@ impl Store {
         self.load_device(&mut Vec::new())
     }
 
+    /// The thing of the generation that `current` names, by its state.json.
+    pub fn thing_in_use(&self) -> Option<String> {
+        let inspect::Named::Generation(n) = inspect::named(&self.root).ok()? else { return None };
+        self.state(n).ok().map(|s| s.thing).filter(|thing| !thing.is_empty())
+    }
+
     /// Reads the last rotations, oldest first.
     pub fn history(&self) -> Result<Vec<HistoryEntry>> {
         Ok(self.load_history(&mut Vec::new())?.entries)

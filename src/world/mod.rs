@@ -188,7 +188,7 @@ impl World {
             },
             Effect::Commit(n) => match live {
                 None => ready(no_session()),
-                Some((_, session)) => Box::pin(request::commit(tools, n, session)),
+                Some((_, session)) => Box::pin(request::commit(tools, config, n, session)),
             },
         }
     }
@@ -228,7 +228,12 @@ impl World {
 pub fn who(store: &Store, config: &Config) -> Option<Who> {
     let serial = match config.device.serial() {
         Some(serial) => serial.clone(),
-        None => Serial::parse(&store.device().ok()?.serial?).ok()?,
+        // A lost device.json takes no identity away: the generation in use knows whose it is, and a thing is named
+        // after its serial unless the configuration says otherwise.
+        None => {
+            let kept = store.device().ok().and_then(|d| d.serial);
+            Serial::parse(&kept.or_else(|| store.thing_in_use())?).ok()?
+        }
     };
     let thing = config.device.expected_thing(&serial);
     Some(Who { serial: serial.as_str().to_owned(), thing: thing.as_str().to_owned() })
@@ -285,4 +290,4 @@ const RETIRED: Duration = Duration::from_secs(45);
 /// For the end of a session that is no longer wanted.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// The longest that any effect takes by its own deadlines; a minute more and the watchdog is not fed.
-pub const LONGEST_EFFECT: Duration = Duration::from_secs(100);
+pub const LONGEST_EFFECT: Duration = Duration::from_secs(150);

@@ -14,7 +14,7 @@ use crate::config::{Config, KeyType};
 use crate::keys::{self, Key, MadeType, SoftKey};
 use crate::rotation::{Asked, Carrier, Certificate, Mark, Origin, Outcome, Slot, Stage, Verdict};
 use crate::store::{NewGeneration, Pair, Token};
-use crate::x509::Leaf;
+use crate::x509::{Leaf, leaf};
 use zeroize::Zeroizing;
 
 /// Makes a key here, has its certificate issued, checks it and makes both durable.
@@ -129,16 +129,22 @@ pub(super) async fn register(
 }
 
 /// The commit of a generation, made new each time (rule 10), and its own answer (rule 14).
-pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> Ended {
-    let state = match tools.store.state(n) {
-        Ok(state) => state,
-        Err(error) => {
-            return Ended::failed(Outcome::Local, Detail::of_store("reading the generation", &error));
+pub(super) async fn commit(tools: Rc<Tools>, config: Rc<Config>, n: u32, session: Rc<Session>) -> Ended {
+    // From the certificate itself: a damaged state.json must not keep its predecessors alive.
+    let id = match tools.store.pair(n).map(|pair| leaf(pair.certificate.as_bytes())) {
+        Ok(Ok(leaf)) => leaf.id_hex(),
+        Ok(Err(error)) => {
+            return Ended::failed(Outcome::Local, Detail::of("pair", &error, "a new certificate"));
         }
+        Err(error) => return Ended::failed(Outcome::Local, Detail::of_store("reading the pair", &error)),
     };
-    let (Ok(operation), Ok(question)) =
-        (Operation::commit(&state.thing), payload::commit(&state.certificate_id))
-    else {
+    let Some(who) = who(&tools.store, &config) else {
+        return Ended::failed(
+            Outcome::Local,
+            Detail::new("serial", "no serial is known", "certrotctl provision SERIAL"),
+        );
+    };
+    let (Ok(operation), Ok(question)) = (Operation::commit(&who.thing), payload::commit(&id)) else {
         return unwritable();
     };
     let answer = match session.request(&operation, question, tools.deadline(RETIRED)).await {
@@ -146,7 +152,7 @@ pub(super) async fn commit(tools: Rc<Tools>, n: u32, session: Rc<Session>) -> En
         Err(error) => return silent(&error),
     };
     match payload::parse_commit(answer.accepted, &answer.body) {
-        Ok(words) if words.certificate_id() != state.certificate_id => {
+        Ok(words) if words.certificate_id() != id => {
             let remedy = "time: a late answer to an older commit, asked again";
             let detail = Detail::new("commit", "the answer was for another certificate", remedy);
             Ended::failed(Outcome::Refused(Verdict::Silence, None), detail)
@@ -245,9 +251,10 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Box<Ended>> 
     Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of("rejected", &rejected, remedy))))
 }
 
-/// No answer, or none that was sent for: it may have happened only where it may have arrived.
+/// No answer: it may have happened only where it may have arrived.
 fn silent(error: &RequestError) -> Ended {
-    Ended::failed(Outcome::Refused(Verdict::Silence, None), Detail::of("no-answer", error, error.remedy()))
+    let verdict = if error.may_have_arrived() { Verdict::Silence } else { Verdict::Denied };
+    Ended::failed(Outcome::Refused(verdict, None), Detail::of("no-answer", error, error.remedy()))
 }
 
 fn contradicts(detail: Detail) -> Ended {
