@@ -184,20 +184,25 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
     if let Some(disk) = machine.disk()
         && let Current::Names(n) = disk.current
     {
-        if matches!(machine.link(), Link::Up { carrier: Carrier::Claim, .. }) && disk.current().is_some() {
+        let meant = disk.foreign && world.config.identity.machine_change == MachineChange::Provision;
+        let claims = matches!(machine.link(), Link::Up { carrier: Carrier::Claim, .. });
+        if claims && disk.current().is_some() && !meant {
             let text = "no certificate of this device works: the claim is tried".to_owned();
             let remedy =
                 "certrot-fleet status says what the cloud holds; certrot-fleet reclaim lets the claim in";
             tell(Level::Error, "back-to-claim", text, remedy, id::BACK_TO_CLAIM);
         }
         let left = |s: &&crate::rotation::Slot| {
-            s.generation > n && s.stage == Stage::Proved && s.mark == Mark::Refused
+            let carries = matches!(machine.link(), Link::Up { carrier: Carrier::Generation(c), .. } if c == s.generation);
+            s.generation > n && s.stage == Stage::Proved && s.mark == Mark::Refused && !carries
         };
         if let Some(left) = disk.slots.iter().rev().find(left) {
-            let text =
-                format!("the cloud refused generation {}; generation {n} is in use again", left.generation);
+            let text = format!(
+                "generation {} was left, refused or damaged; generation {n} is in use again",
+                left.generation
+            );
             let remedy =
-                "a new certificate is asked for by itself; find out who deactivated the one that was left";
+                "a new certificate is asked for by itself; find out what happened to the one that was left";
             tell(Level::Error, "fallen-back", text, remedy, id::CERTIFICATE_REFUSED);
         }
     }

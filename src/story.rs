@@ -3,17 +3,19 @@
 //! It hears of every effect that begins and ends and decides nothing. Levels are promises: INFO, the identity changed;
 //! WARN, one attempt failed; DEBUG, each action. ERROR is `status::alerts`' to say, once per cause.
 
+mod in_hand;
 mod words;
 
 use std::rc::Rc;
 
 use crate::control::Feed;
-use crate::control::wire::{Event, EventKind, EventResult, LastResult, Operation, Time};
+use crate::control::wire::{Event, EventKind, EventResult, LastResult, Time};
 use crate::rotation::{Carrier, Effect, Mark, Outcome, Record, RetireMode, Rotation, Rule};
 use crate::store::HistoryEntry;
 use crate::world::{Detail, Tools};
 use crate::x509;
 
+pub use in_hand::InHand;
 pub use words::{now, rule_word, stage_word};
 use words::{opens_operation, step_of, word_of};
 
@@ -43,34 +45,6 @@ pub struct Story {
     /// The thing, for the journal's THING.
     pub thing: String,
     last_told: Option<(String, String)>,
-}
-
-/// An operation in hand.
-pub struct InHand {
-    id: u64,
-    kind: &'static str,
-    cause: &'static str,
-    step: &'static str,
-    started: Time,
-    generation: Option<u32>,
-    switched: bool,
-}
-
-impl InHand {
-    /// As the status shows it.
-    pub fn to_wire(&self) -> Operation {
-        Operation {
-            id: self.id,
-            kind: self.kind.to_owned(),
-            step: self.step.to_owned(),
-            started: self.started,
-        }
-    }
-
-    /// Its number.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
 }
 
 impl Story {

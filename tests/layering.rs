@@ -43,6 +43,7 @@ const ORDER: &[(&str, Kind)] = &[
     ("doctor", Kind::Joint),
     ("engine", Kind::Joint),
     ("orders", Kind::Joint),
+    ("arguments", Kind::Joint),
     ("daemon", Kind::Joint),
     ("ctl", Kind::Joint),
     ("bin", Kind::Joint),

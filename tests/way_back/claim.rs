@@ -33,7 +33,7 @@ fn when_nothing_works_the_claim_is_denied_until_the_operator_gives_the_word_rule
     assert!(alert(&new, "certificate-refused").is_none(), "{new:#}");
     let status = device.twin().certificate(&old).map(|c| c.status);
     assert_ne!(status, Some(Status::Active), "a quarantine that was ended by reclaim stays ended");
-    device.expect_errors(&["certificate-refused"]);
+    device.expect_errors(&["certificate-refused", "back-to-claim"]);
     device.finish();
 }
 
@@ -49,6 +49,7 @@ fn an_operators_provision_tries_the_claim_at_once_on_a_device_whose_certificate_
     let done = device.ctl(&["provision", "--yes"]);
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));
     device.wait_steady(2);
+    device.expect_errors(&["back-to-claim"]);
     device.finish();
 }
 

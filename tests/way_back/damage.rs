@@ -40,7 +40,7 @@ fn a_missing_key_in_use_is_healed_by_the_older_generation() {
     let told = wait_alert(&device, "store-damaged");
     assert!(alert(&told, "store-damaged").unwrap()["remedy"].as_str().is_some_and(|r| !r.is_empty()));
     assert!(file(&device, 2, "device.cert.pem").exists(), "nothing is deleted on doubt");
-    device.expect_errors(&["store-damaged"]);
+    device.expect_errors(&["store-damaged", "fallen-back"]);
     goes_on(device);
 }
 
@@ -50,7 +50,7 @@ fn a_key_of_another_certificate_in_use_is_healed_by_the_older_generation() {
         hurt(|d| write(&file(d, 2, "device.key.pem"), &fs::read(file(d, 1, "device.key.pem")).unwrap()));
     wait_in_use(&device, 1);
     wait_alert(&device, "store-damaged");
-    device.expect_errors(&["store-damaged"]);
+    device.expect_errors(&["store-damaged", "fallen-back"]);
     goes_on(device);
 }
 
@@ -63,7 +63,7 @@ fn empty_files_in_use_are_healed_by_the_older_generation() {
     });
     wait_in_use(&device, 1);
     assert!(file(&device, 2, "device.key.pem").exists(), "nothing is deleted on doubt");
-    device.expect_errors(&["store-damaged"]);
+    device.expect_errors(&["store-damaged", "fallen-back"]);
     goes_on(device);
 }
 

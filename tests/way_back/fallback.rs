@@ -42,6 +42,7 @@ fn a_refused_current_gives_way_to_the_older_one_which_rotates_at_once_and_the_re
     }
     assert_eq!(device.active().len(), 1);
     device.allow_errors(&["certificate-refused"]);
+    device.expect_errors(&["fallen-back"]);
     device.finish();
 }
 
@@ -65,6 +66,7 @@ fn a_commit_in_flight_holds_the_fallback_back_for_a_quarter_of_an_hour_rule_19()
     device.twin().clear_faults();
     device.wait_steady(3);
     device.allow_errors(&["certificate-refused"]);
+    device.expect_errors(&["fallen-back"]);
     device.finish();
 }
 
@@ -85,7 +87,7 @@ fn both_certificates_refused_are_tried_in_turn_and_the_first_that_is_let_in_carr
     wait_in_use(&device, 1);
     device.twin().clear_faults();
     device.wait_steady(3);
-    device.expect_errors(&["certificate-refused"]);
+    device.expect_errors(&["certificate-refused", "fallen-back"]);
     device.finish();
 }
 

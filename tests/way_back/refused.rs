@@ -107,7 +107,7 @@ fn an_expired_certificate_gives_way_to_the_claim_without_anybody_rules_20_and_23
     assert_ne!(new["certificate"]["id"], old.as_str());
     assert_eq!(device.minted(), 2, "{}", device.story());
     assert_eq!(device.active().len(), 1, "the commit retired the expired one\n{}", device.story());
-    device.expect_errors(&["certificate-expired"]);
+    device.expect_errors(&["certificate-expired", "back-to-claim"]);
     // The claim is turned to in the same round: nothing has worked for a month.
     device.allow_errors(&["certificate-refused"]);
     device.finish();

@@ -26,9 +26,11 @@ impl Reading {
         let (mut voluntary, mut processor) = (0.0, 0.0);
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?.path();
-            voluntary += field(&fs::read_to_string(task.join("status"))?, "voluntary_ctxt_switches:");
+            // A thread that has ended since it was listed has nothing more to tell.
+            let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
+            voluntary += field(&status, "voluntary_ctxt_switches:");
             // Nanoseconds on a processor (Documentation/scheduler/sched-stats.rst).
-            let schedule = fs::read_to_string(task.join("schedstat"))?;
+            let Ok(schedule) = fs::read_to_string(task.join("schedstat")) else { continue };
             processor += schedule.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0) / 1e9;
         }
         Ok(Self {
