@@ -45,7 +45,7 @@ impl Teller {
         let mark = self.paint(GREEN, "ok");
         let padded = format!("{:<WIDTH$}", line.step);
         let detail = self.paint(DIM, &line.detail);
-        self.say(&format!("  {time}  {mark}  {padded}  {detail}").trim_end().to_owned());
+        self.say(format!("  {time}  {mark}  {padded}  {detail}").trim_end());
     }
 
     /// Every step with its time and how long after the one above it.
