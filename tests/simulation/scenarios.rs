@@ -351,7 +351,10 @@ fn orders_of_the_cloud_keep_the_least_interval_and_spread_over_the_time_given() 
         }
         true
     });
-    assert!(at.is_some_and(|at| (2 * HOUR..=4 * HOUR).contains(&at)), "half of six hours by the dice: {at:?}");
+    assert!(
+        at.is_some_and(|at| (2 * HOUR..=4 * HOUR).contains(&at)),
+        "half of six hours by the dice: {at:?}"
+    );
 }
 
 #[test]
