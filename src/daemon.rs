@@ -139,6 +139,9 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
     let server = tokio::spawn(control::serve(socket, backend, Limits::default(), async move {
         let _ = stopped.await;
     }));
+    if config.control.metrics_listen.is_some() {
+        tracing::warn!("control.metrics-listen is set, and this version serves no metrics yet");
+    }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         endpoint = config.aws.endpoint.as_str(),

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// Gives the time in seconds since the Unix epoch; the caller may put a floor under it (rule 26).
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -28,6 +28,7 @@ pub const ALPN_MQTT_CA: &[u8] = b"x-amzn-mqtt-ca";
 pub struct ClientIdentity {
     config: Arc<ClientConfig>,
     verifier: Arc<dyn ServerCertVerifier>,
+    floor_only: bool,
 }
 
 /// Why a TLS client could not be made.
@@ -108,7 +109,15 @@ impl ClientIdentity {
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
         config.resumption = Resumption::disabled();
         config.enable_sni = true;
-        Ok(Self { config: Arc::new(config), verifier })
+        Ok(Self { config: Arc::new(config), verifier, floor_only: false })
+    }
+
+    /// Says that the clock only gives a time that is surely past (rule 26). A server's certificate that begins later
+    /// is then judged as of its own beginning: the build date of this program says nothing against it, and a device
+    /// without a clock would otherwise never connect. All else is checked as ever.
+    pub fn with_floor_only(mut self, floor_only: bool) -> Self {
+        self.floor_only = floor_only;
+        self
     }
 
     /// The configuration for one dial to `port`, and the flag that says whether the server was verified in it.
@@ -118,7 +127,11 @@ impl ClientIdentity {
         if port == 443 {
             config.alpn_protocols = vec![ALPN_MQTT_CA.to_vec()];
         }
-        let observed = Observed { inner: Arc::clone(&self.verifier), verified: Arc::clone(&verified) };
+        let observed = Observed {
+            inner: Arc::clone(&self.verifier),
+            verified: Arc::clone(&verified),
+            floor_only: self.floor_only,
+        };
         config.dangerous().set_certificate_verifier(Arc::new(observed));
         (Arc::new(config), verified)
     }
@@ -164,6 +177,7 @@ impl fmt::Debug for GivenTime {
 struct Observed {
     inner: Arc<dyn ServerCertVerifier>,
     verified: Arc<AtomicBool>,
+    floor_only: bool,
 }
 
 impl Observed {
@@ -184,7 +198,15 @@ impl ServerCertVerifier for Observed {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let check =
+            |at| self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at);
+        match check(now) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            })) if self.floor_only => check(not_before),
+            result => result,
+        }
     }
 
     fn verify_tls12_signature(

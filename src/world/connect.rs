@@ -16,6 +16,7 @@ use crate::cloud::proof::{prove as prove_session, rotation_answers};
 use crate::cloud::topics::{Operation, standing};
 use crate::cloud::{Carried, ClientIdentity, ConnectFailure, Options, Session, Target};
 use crate::config::Config;
+use crate::keys::Today;
 use crate::rotation::{Carrier, Outcome, Trouble};
 use crate::x509;
 
@@ -176,6 +177,7 @@ pub(crate) fn identity(tools: &Tools, config: &Config, carrier: Carrier) -> Resu
     let chain = x509::certificates(&certificate).map_err(bad)?;
     let key = x509::private_key(&key).map_err(bad)?;
     ClientIdentity::new(&root, chain, &key, tools.tls_clock())
+        .map(|identity| identity.with_floor_only(matches!(tools.today(), Today::AtLeast(_))))
         .map_err(|error| Detail::of("tls", &error, error.remedy()))
 }
 

@@ -149,6 +149,24 @@ async fn a_clock_at_1970_goes_on_with_a_floor_and_follows_it_without_a_new_ident
     join(&options).await;
 }
 
+/// The floor may be older than the server's certificate: that alone is no reason to stay away for ever.
+#[tokio::test]
+async fn a_time_that_is_only_a_floor_does_not_refuse_a_server_certificate_that_is_newer_rule_26() {
+    let authority = Authority::new("ca");
+    let broker = Mosquitto::start(&authority, Tls::V13);
+    let identity = identity_at(&authority, &authority.device("device"), Arc::new(|| 1_000));
+    let strict = options(broker.port, identity.clone(), "dev");
+    assert!(connect(&strict, mpsc::channel(1).0).await.is_err(), "a clock that is trusted is trusted");
+    join(&options(broker.port, identity.with_floor_only(true), "dev")).await;
+    let stranger = Authority::new("another");
+    let elsewhere =
+        identity_at(&stranger, &authority.device("device"), Arc::new(|| 1_000)).with_floor_only(true);
+    assert!(
+        connect(&options(broker.port, elsewhere, "dev"), mpsc::channel(1).0).await.is_err(),
+        "the root still counts"
+    );
+}
+
 #[tokio::test]
 async fn a_port_where_nobody_listens_and_a_name_that_nobody_has_are_told_apart() {
     let authority = Authority::new("ca");
