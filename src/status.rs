@@ -265,7 +265,9 @@ fn words(world: &World, machine: &Rotation, story: &Story, at: &Now) -> (WireSta
         State::Working(effect) => working(effect, &thing),
         State::Waiting(wait) => {
             let (state, why) = waiting(wait, machine, story, &thing);
-            (state, why, Some(wall_of(wait.ends, at)))
+            // These end by a person, not by time.
+            let endless = matches!(wait.why, Why::Offline | Why::Foreign | Why::Serial);
+            (state, why, (!endless).then(|| wall_of(wait.ends, at)))
         }
     }
 }

@@ -131,6 +131,7 @@ impl Story {
             };
         }
         match effect {
+            Effect::Hangup => self.connection_since = Some(now(&self.tools.clock)),
             Effect::Connect(carrier) => self.connected(carrier, failed, detail),
             Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_) | Effect::Switch(_) if failed => {
                 self.step_failed(effect, detail);
