@@ -83,7 +83,7 @@ fn tell(words: Words) -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     std::thread::spawn(move || {
-        if let Err(error) = wait_for_signal() {
+        if let Err(error) = until_signal(|| {}) {
             fail(&error);
         }
         flag.store(true, Ordering::Relaxed);
@@ -108,8 +108,9 @@ fn serve(words: Serve) -> ExitCode {
         Ok(twin) => twin,
         Err(error) => return fail(&error),
     };
-    println!("ready mqtt=127.0.0.1:{} api=127.0.0.1:{}", twin.port(), twin.api_port());
-    let ended = wait_for_signal();
+    let ended = until_signal(|| {
+        println!("ready mqtt=127.0.0.1:{} api=127.0.0.1:{}", twin.port(), twin.api_port());
+    });
     twin.stop();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,12 +118,14 @@ fn serve(words: Serve) -> ExitCode {
     }
 }
 
-fn wait_for_signal() -> std::io::Result<()> {
+/// Listens for signals, says so, and waits for one: who reads the ready line may signal at once.
+fn until_signal(ready: impl FnOnce()) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
+        ready();
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
