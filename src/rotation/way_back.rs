@@ -72,9 +72,9 @@ impl Rotation {
         let Some(first) = pairs.first().copied() else {
             return self.claim_first(successor.as_ref(), now, later);
         };
-        // Not only refusals: a pair that has not carried a session for a day for whatever reason is left too, where
-        // the cloud has answered at all in this round.
-        let stuck = !self.round.is_empty() && self.idle(now) >= self.policy.fallback_after;
+        // Not only refusals: a pair that has carried no session in a whole day of this run is left too, where the
+        // cloud has answered at all in this round.
+        let stuck = !self.round.is_empty() && self.idle_run(now) >= self.policy.fallback_after;
         let open = !self.is_current(first) || self.way_back_is_open(first, now) || stuck;
         let target = if open { pairs.iter().copied().find(|n| !self.round.contains(n)) } else { Some(first) };
         if let Some(n) = target {
@@ -159,12 +159,16 @@ impl Rotation {
 
     /// How long no pair has carried a session, in seconds: by the disk, and no longer than this run knows of.
     fn idle(&self, now: &Now) -> i64 {
-        let since = |at: Boot| seconds(now.boot.saturating_sub(at));
-        let run = since(self.clock.started.unwrap_or(now.boot));
-        let wall = self.wall(now);
-        let told =
-            self.disk.as_ref().and_then(|d| d.worked_at).filter(|at| *at <= wall).map_or(run, |at| wall - at);
-        told.min(self.session_ended.map_or(i64::MAX, since))
+        let (wall, run) = (self.wall(now), self.idle_run(now));
+        let worked = self.disk.as_ref().and_then(|d| d.worked_at).filter(|at| *at <= wall);
+        let told = worked.map_or(run, |at| wall - at);
+        if self.session_ended.is_some() { told.min(run) } else { told }
+    }
+
+    /// The same by this run alone.
+    fn idle_run(&self, now: &Now) -> i64 {
+        let since = self.session_ended.or(self.clock.started).unwrap_or(now.boot);
+        seconds(now.boot.saturating_sub(since))
     }
 
     pub(super) fn connect_why(&self, n: u32) -> Why {
