@@ -173,6 +173,14 @@ fn damaged_books_are_kept_aside_and_the_session_goes_on() {
     one_left(device);
 }
 
+#[test]
+fn a_damaged_state_json_of_the_generation_in_use_does_not_keep_its_predecessor_alive_rule_10() {
+    let device = hurt(|d| write(&d.generation_dir(2).join("state.json"), b"{\"half\":"));
+    wait_in_use(&device, 2);
+    device.allow_errors(&["store-damaged"]);
+    one_left(device);
+}
+
 /// The commit of the generation in use is still pending: it goes through once the cloud takes it.
 fn one_left(device: Device) {
     device.twin().clear_faults();

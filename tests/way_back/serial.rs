@@ -37,6 +37,22 @@ fn a_serial_is_given_once_and_kept() {
 }
 
 #[test]
+fn a_device_json_that_is_lost_takes_no_identity_off_the_network_rule_21() {
+    let mut device = Device::new().without_serial().start();
+    let given = device.ctl(&["provision", SERIAL]);
+    assert_eq!(given.status.code(), Some(0), "{}", words(&given));
+    device.wait_steady(1);
+    device.kill9();
+    std::fs::remove_file(device.store().join("device.json")).unwrap();
+    device.start();
+    let again = device.wait_steady(1);
+    assert_eq!((again["connected"].as_bool(), again["thingName"].as_str()), (Some(true), Some(SERIAL)));
+    assert_eq!(device.minted(), 1);
+    device.allow_errors(&["serial-missing"]);
+    device.finish();
+}
+
+#[test]
 fn a_serial_that_was_given_outlives_a_power_cut_before_any_certificate() {
     let mut device = Device::new().without_serial().prepare();
     device.stop_twin();
