@@ -518,3 +518,44 @@ fn a_certificate_that_was_accepted_just_before_its_tokens_end_is_not_dropped_whi
     });
     assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
 }
+
+#[test]
+fn an_operators_provision_that_the_devices_own_session_overtakes_is_forgotten_rule_20() {
+    let mut world = device(DAY, &policy());
+    live(&mut world, HOUR, |_, _| true);
+    world.end(End::WaitClosed);
+    let at = Now { wall: world.wall(), boot: world.boot, synchronised: true, dice: 1 };
+    while !matches!(world.action, Action::Do(Effect::Connect(Carrier::Generation(1)))) {
+        world.end(End::Kind);
+    }
+    // Ordered while the device's own connection is under way, which then succeeds.
+    assert_eq!(world.machine.step(at, Input::Order(Order::Provision)), Action::Keep);
+    world.end(End::Kind);
+    let until = world.boot + HOUR;
+    live(&mut world, until, |_, _| true);
+    world.end(End::WaitClosed);
+    let until = world.boot + HOUR;
+    live(&mut world, until, |_, effect| {
+        assert_ne!(effect, Effect::Connect(Carrier::Claim), "weeks later nobody wants the claim any more");
+        true
+    });
+    assert_eq!(world.unclean(), None);
+}
+
+#[test]
+fn a_pair_that_connects_and_lacks_its_rights_for_a_day_is_left_for_the_other_one_rule_19() {
+    let policy = Policy { retire: RetireMode::None, ..policy() };
+    let mut world = with_predecessor(&policy);
+    live(&mut world, HOUR, |_, _| true);
+    world.end(End::WaitClosed);
+    let began = world.boot;
+    for _ in 0..20_000 {
+        match world.action {
+            Action::Do(Effect::Connect(Carrier::Generation(2))) => world.end(End::Unfit),
+            Action::Do(Effect::Connect(Carrier::Generation(1))) => break,
+            _ => world.end(End::Kind),
+        }
+    }
+    assert_eq!(world.action, Action::Do(Effect::Connect(Carrier::Generation(1))));
+    assert!(world.boot - began >= 24 * HOUR, "not before a whole day: {} h", (world.boot - began) / HOUR);
+}
