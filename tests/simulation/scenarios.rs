@@ -559,3 +559,20 @@ fn a_pair_that_connects_and_lacks_its_rights_for_a_day_is_left_for_the_other_one
     assert_eq!(world.action, Action::Do(Effect::Connect(Carrier::Generation(1))));
     assert!(world.boot - began >= 24 * HOUR, "not before a whole day: {} h", (world.boot - began) / HOUR);
 }
+
+#[test]
+fn a_wait_whose_reason_has_passed_is_no_loop_without_pace() {
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    add(&mut disk, &mut cloud, 0, Stage::Issued, Asked::Never, false);
+    // A state.json that lost its token: nothing can be asked, and nothing says when that ends but the pair's age.
+    disk.slots[0].token_ends = None;
+    let mut world = World::new(&policy(), disk, cloud, u32::MAX / 2);
+    for _ in 0..20 {
+        if let Action::Wait(wait) = world.action {
+            assert!(wait.until >= world.boot + 1_000, "{wait:?} at {}", world.boot);
+        }
+        world.end(End::Kind);
+    }
+    live(&mut world, 2 * HOUR, |_, _| true);
+    assert_eq!(world.unclean(), None, "the pair was dropped and another one issued");
+}
