@@ -3,22 +3,22 @@
 //! TCP names no user, so nothing can be ordered here and nothing of the status can be read but the metrics. Few
 //! connections at once, each with the same deadlines as on the control socket.
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::http::header;
-use axum::response::IntoResponse;
-use axum::routing::get;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::Limits;
+use super::content::Content;
 use super::slow::MustRead;
 
 /// A bound listener for scrapers.
@@ -53,17 +53,7 @@ impl MetricsListener {
     }
 
     /// Serves until `stop` is done.
-    pub async fn serve(
-        self,
-        metrics: Arc<dyn Fn() -> String + Send + Sync>,
-        limits: Limits,
-        stop: impl Future<Output = ()>,
-    ) {
-        let text = move || {
-            let text = metrics();
-            async move { ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], text).into_response() }
-        };
-        let router = Router::new().route("/metrics", get(text));
+    pub async fn serve(self, metrics: Metrics, limits: Limits, stop: impl Future<Output = ()>) {
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
@@ -75,7 +65,7 @@ impl MetricsListener {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), limits.clone()));
+                    connections.spawn(connection(stream, metrics.clone(), limits.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a scraper of metrics failed");
@@ -86,18 +76,31 @@ impl MetricsListener {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, limits: Limits) {
+type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+async fn connection(stream: TcpStream, metrics: Metrics, limits: Limits) {
+    let answer = |request: Request<Incoming>| ready(Ok::<_, Infallible>(answer(&metrics, &request)));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes.max(super::server::SMALLEST_BUFFER))
         .keep_alive(false)
-        .serve_connection(
-            TokioIo::new(MustRead::new(stream, limits.write_time)),
-            TowerToHyperService::new(router),
-        );
+        .serve_connection(TokioIo::new(MustRead::new(stream, limits.write_time)), service_fn(answer));
     if let Err(error) = served.await {
         tracing::debug!(%error, "a scraper of metrics ended early");
+    }
+}
+
+fn answer(metrics: &Metrics, request: &Request<Incoming>) -> Response<Content> {
+    let refuse = |status| {
+        let mut refused = Content::text("text/plain", String::new());
+        *refused.status_mut() = status;
+        refused
+    };
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => Content::text(PROMETHEUS_TEXT, metrics()),
+        (_, "/metrics") => refuse(StatusCode::METHOD_NOT_ALLOWED),
+        _ => refuse(StatusCode::NOT_FOUND),
     }
 }
 

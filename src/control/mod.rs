@@ -12,6 +12,7 @@
 
 pub mod bind;
 pub mod client;
+mod content;
 pub mod feed;
 pub mod limits;
 pub mod metrics;

@@ -2,20 +2,13 @@
 //!
 //! Whatever is not GET needs an operator, for every path in one place ([`operators_only`]): a new path cannot forget.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::content::Content;
 use super::feed::Joined;
 use super::limits::{Place, Places};
 use super::metrics::PROMETHEUS_TEXT;
@@ -52,51 +46,128 @@ impl Shared {
     }
 }
 
-/// Every path of the contract; unknown ones are 404, wrong methods 405, both as problem documents.
-pub(super) fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/history", get(history))
-        .route("/v1/check", get(check))
-        .route("/v1/events", get(events))
-        .route("/metrics", get(metrics))
-        .route("/v1/provision", post(provision))
-        .route("/v1/rotate", post(rotate))
-        .route("/v1/reload", post(reload))
-        .route("/v1/connect", post(connect))
-        .route("/v1/disconnect", post(disconnect))
-        .route("/v1/adopt", post(adopt))
-        .route("/v1/rotation", patch(rotation))
-        .method_not_allowed_fallback(wrong_method)
-        .route_layer(middleware::from_fn_with_state(shared.clone(), operators_only))
-        .fallback(unknown_path)
-        .with_state(shared)
+/// Answers one request of this peer; what cannot be done is a problem document.
+pub(super) async fn answer(shared: Shared, peer: Peer, request: Request<Incoming>) -> Response<Content> {
+    routed(shared, peer, request).await.unwrap_or_else(problem)
 }
 
-async fn operators_only(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if reads || is_operator(&shared.backend.operators, peer.uid) {
-        return next.run(request).await;
+/// Every path of the contract.
+#[derive(Clone, Copy)]
+enum Path {
+    Status,
+    History,
+    Check,
+    Events,
+    Metrics,
+    Provision,
+    Rotate,
+    Reload,
+    Connect,
+    Disconnect,
+    Adopt,
+    Rotation,
+}
+
+impl Path {
+    fn of(path: &str) -> Option<Path> {
+        Some(match path {
+            "/v1/status" => Path::Status,
+            "/v1/history" => Path::History,
+            "/v1/check" => Path::Check,
+            "/v1/events" => Path::Events,
+            "/metrics" => Path::Metrics,
+            "/v1/provision" => Path::Provision,
+            "/v1/rotate" => Path::Rotate,
+            "/v1/reload" => Path::Reload,
+            "/v1/connect" => Path::Connect,
+            "/v1/disconnect" => Path::Disconnect,
+            "/v1/adopt" => Path::Adopt,
+            "/v1/rotation" => Path::Rotation,
+            _ => return None,
+        })
     }
-    tracing::warn!(
-        uid = peer.uid,
-        pid = peer.pid,
-        path = request.uri().path(),
-        "order of a stranger refused"
-    );
-    Problem::forbidden(
+
+    /// The one method that the path takes; where it is GET, HEAD too (RFC 9110, section 9.3.2).
+    fn method(self) -> Method {
+        match self {
+            Path::Status | Path::History | Path::Check | Path::Events | Path::Metrics => Method::GET,
+            Path::Provision
+            | Path::Rotate
+            | Path::Reload
+            | Path::Connect
+            | Path::Disconnect
+            | Path::Adopt => Method::POST,
+            Path::Rotation => Method::PATCH,
+        }
+    }
+}
+
+/// Unknown paths are 404, strangers' orders 403, wrong methods 405, in this order.
+async fn routed(
+    shared: Shared,
+    peer: Peer,
+    request: Request<Incoming>,
+) -> Result<Response<Content>, Problem> {
+    let (head, body) = request.into_parts();
+    let path = Path::of(head.uri.path()).ok_or_else(unknown_path)?;
+    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    if !reads {
+        operators_only(&shared, peer, head.uri.path())?;
+    }
+    let method = path.method();
+    if head.method != method && !(head.method == Method::HEAD && method == Method::GET) {
+        let mut refused = problem(wrong_method());
+        refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed(&method)));
+        return Ok(refused);
+    }
+    let patience = shared.limits.reply_time;
+    let what = match path {
+        Path::Status => return status(&shared),
+        Path::Metrics => return Ok(Content::text(PROMETHEUS_TEXT, (shared.backend.metrics)())),
+        Path::Events => return events(shared, peer, &head.headers),
+        Path::Check => return checked(&shared, peer, What::Check).await,
+        Path::Rotate => {
+            let RotateRequest { dry_run } = read(&shared.limits, body).await?;
+            let what = What::Rotate { dry_run };
+            if dry_run {
+                return checked(&shared, peer, what).await;
+            }
+            what
+        }
+        Path::Provision => {
+            let ProvisionRequest { serial } = read(&shared.limits, body).await?;
+            What::Provision { serial }
+        }
+        Path::Rotation => What::Patch(changes(read(&shared.limits, body).await?)?),
+        Path::History => What::History,
+        Path::Reload => What::Reload,
+        Path::Connect => What::Connect,
+        Path::Disconnect => What::Disconnect,
+        Path::Adopt => What::Adopt,
+    };
+    order(&shared, peer, what, patience).await
+}
+
+fn allowed(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET, HEAD",
+        Method::PATCH => "PATCH",
+        _ => "POST",
+    }
+}
+
+fn operators_only(shared: &Shared, peer: Peer, path: &str) -> Result<(), Problem> {
+    if is_operator(&shared.backend.operators, peer.uid) {
+        return Ok(());
+    }
+    tracing::warn!(uid = peer.uid, pid = peer.pid, path, "order of a stranger refused");
+    Err(Problem::forbidden(
         format!("user id {} is not an operator of this device", peer.uid),
         "do it as root or as another user of control.operators, or add this user there and reload",
-    )
-    .into_response()
+    ))
 }
 
-async fn status(State(shared): State<Shared>) -> Result<Response, Problem> {
+fn status(shared: &Shared) -> Result<Response<Content>, Problem> {
     if shared.backend.status.has_changed().is_err() {
         return Err(gone());
     }
@@ -109,83 +180,17 @@ async fn status(State(shared): State<Shared>) -> Result<Response, Problem> {
     Ok(json(&status))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
-    let headers = [(header::CONTENT_TYPE, PROMETHEUS_TEXT)];
-    (headers, (shared.backend.metrics)()).into_response()
-}
-
-async fn history(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-) -> Result<Response, Problem> {
-    order(&shared, peer, What::History, shared.limits.reply_time).await
-}
-
-async fn check(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
-    checked(&shared, peer, What::Check).await
-}
-
-async fn provision(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let ProvisionRequest { serial } = read(&shared.limits, body).await?;
-    order(&shared, peer, What::Provision { serial }, shared.limits.reply_time).await
-}
-
-async fn rotate(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let RotateRequest { dry_run } = read(&shared.limits, body).await?;
-    let what = What::Rotate { dry_run };
-    if dry_run {
-        checked(&shared, peer, what).await
-    } else {
-        order(&shared, peer, what, shared.limits.reply_time).await
-    }
-}
-
-async fn rotation(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let change: RotationPatch = read(&shared.limits, body).await?;
+fn changes(change: RotationPatch) -> Result<RotationPatch, Problem> {
     if change == RotationPatch::default() {
         return Err(Problem::bad_request(
             "nothing is to be changed",
             "give at least one of enabled, checkInterval, maxAge, renewBefore",
         ));
     }
-    order(&shared, peer, What::Patch(change), shared.limits.reply_time).await
+    Ok(change)
 }
 
-async fn reload(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
-    order(&shared, peer, What::Reload, shared.limits.reply_time).await
-}
-
-async fn connect(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-) -> Result<Response, Problem> {
-    order(&shared, peer, What::Connect, shared.limits.reply_time).await
-}
-
-async fn disconnect(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-) -> Result<Response, Problem> {
-    order(&shared, peer, What::Disconnect, shared.limits.reply_time).await
-}
-
-async fn adopt(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Result<Response, Problem> {
-    order(&shared, peer, What::Adopt, shared.limits.reply_time).await
-}
-
-async fn unknown_path() -> Problem {
+fn unknown_path() -> Problem {
     Problem::new(
         404,
         "unknown-path",
@@ -195,7 +200,7 @@ async fn unknown_path() -> Problem {
     )
 }
 
-async fn wrong_method() -> Problem {
+fn wrong_method() -> Problem {
     Problem::new(
         405,
         "wrong-method",
@@ -206,7 +211,7 @@ async fn wrong_method() -> Problem {
 }
 
 /// One check at a time: each opens connections to the cloud, and everybody may ask for one.
-async fn checked(shared: &Shared, peer: Peer, what: What) -> Result<Response, Problem> {
+async fn checked(shared: &Shared, peer: Peer, what: What) -> Result<Response<Content>, Problem> {
     let _one = shared.checking.try_acquire().map_err(|_| {
         Problem::busy("a check or a dry run is under way", "wait for it to end, then try again")
     })?;
@@ -214,7 +219,12 @@ async fn checked(shared: &Shared, peer: Peer, what: What) -> Result<Response, Pr
 }
 
 /// Hands an order to the engine and waits for its answer.
-async fn order(shared: &Shared, by: Peer, what: What, patience: Duration) -> Result<Response, Problem> {
+async fn order(
+    shared: &Shared,
+    by: Peer,
+    what: What,
+    patience: Duration,
+) -> Result<Response<Content>, Problem> {
     let (reply, answer) = oneshot::channel();
     shared.backend.orders.try_send(Order { what, by, reply }).map_err(|refused| match refused {
         TrySendError::Full(_) => Problem::busy("too many orders are waiting", "try again in a moment"),
@@ -244,7 +254,7 @@ fn gone() -> Problem {
 }
 
 /// Reads a body of JSON within its size and time; nothing at all means all defaults.
-async fn read<T: DeserializeOwned + Default>(limits: &Limits, body: Body) -> Result<T, Problem> {
+async fn read<T: DeserializeOwned + Default>(limits: &Limits, body: Incoming) -> Result<T, Problem> {
     let bytes = match timeout(limits.body_time, Limited::new(body, limits.body_bytes).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -281,11 +291,7 @@ async fn read<T: DeserializeOwned + Default>(limits: &Limits, body: Body) -> Res
         })
 }
 
-async fn events(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+fn events(shared: Shared, peer: Peer, headers: &HeaderMap) -> Result<Response<Content>, Problem> {
     let after = match headers.get("last-event-id") {
         None => None,
         Some(id) => Some(id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
@@ -302,8 +308,7 @@ async fn events(
     let joined = shared.backend.events.join(after);
     let (frames, stream) = mpsc::channel(4);
     tokio::spawn(pump(shared, joined, frames, place));
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(Frames(stream))).into_response())
+    Ok(Content::stream("text/event-stream", stream))
 }
 
 /// Writes the stream of events until its reader goes, lags behind what is kept, or the server closes. A reader that
@@ -342,39 +347,22 @@ async fn give(frames: &mpsc::Sender<String>, frame: String, patience: Duration) 
     frames.send_timeout(frame, patience).await.is_ok()
 }
 
-/// The pump's end as a body.
-struct Frames(mpsc::Receiver<String>);
-
-impl futures_core::Stream for Frames {
-    type Item = Result<String, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
-    }
-}
-
-fn json<T: Serialize>(value: &T) -> Response {
+fn json<T: Serialize>(value: &T) -> Response<Content> {
     match serde_json::to_string(value) {
-        Ok(text) => {
-            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-            (headers, text + "\n").into_response()
-        }
-        Err(_) => {
-            Problem::internal("the answer could not be written as JSON", "report this as a fault of certrotd")
-                .into_response()
-        }
+        Ok(text) => Content::text("application/json", text + "\n"),
+        Err(_) => problem(Problem::internal(
+            "the answer could not be written as JSON",
+            "report this as a fault of certrotd",
+        )),
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status)
-            .ok()
-            .filter(|status| status.is_client_error() || status.is_server_error())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers =
-            [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
-        let text = serde_json::to_string(&self).unwrap_or_default(); // plain strings always become JSON
-        (status, headers, text + "\n").into_response()
-    }
+fn problem(problem: Problem) -> Response<Content> {
+    let text = serde_json::to_string(&problem).unwrap_or_default(); // plain strings always become JSON
+    let mut answer = Content::text("application/problem+json", text + "\n");
+    *answer.status_mut() = StatusCode::from_u16(problem.status)
+        .ok()
+        .filter(|status| status.is_client_error() || status.is_server_error())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer
 }

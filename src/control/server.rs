@@ -4,15 +4,15 @@
 //! is idle; nothing here waits for a peer without a deadline.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -43,7 +43,7 @@ pub async fn serve_as(
     let places = Places::new();
     let (closing, closed) = watch::channel(false);
     let operators = backend.operators.clone();
-    let router = routes::router(Shared::new(backend, limits.clone(), places.clone(), closed.clone()));
+    let shared = Shared::new(backend, limits.clone(), places.clone(), closed.clone());
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
 
@@ -72,8 +72,8 @@ pub async fn serve_as(
         let operator = is_operator(&operators, peer.uid);
         match places.connection(peer.uid, operator, &limits) {
             Some(place) => {
-                let router = router.clone().layer(Extension(peer));
-                connections.spawn(connection(stream, router, place, limits.clone(), closed.clone()));
+                let shared = shared.clone();
+                connections.spawn(connection(stream, peer, shared, place, limits.clone(), closed.clone()));
             }
             None => {
                 tracing::debug!(uid = peer.uid, pid = peer.pid, "control socket full");
@@ -99,18 +99,23 @@ fn kernel_peer(stream: &UnixStream) -> io::Result<Peer> {
 
 async fn connection(
     stream: UnixStream,
-    router: Router,
+    peer: Peer,
+    shared: Shared,
     _place: Place,
     limits: Arc<Limits>,
     mut closed: watch::Receiver<bool>,
 ) {
     let stream = TokioIo::new(MustRead::new(stream, limits.write_time));
+    let answer = |request| {
+        let answer = routes::answer(shared.clone(), peer, request);
+        async { Ok::<_, Infallible>(answer.await) }
+    };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
         .max_headers(MOST_HEADERS)
-        .serve_connection(stream, TowerToHyperService::new(router));
+        .serve_connection(stream, service_fn(answer));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => Some(ended),

@@ -139,6 +139,24 @@ async fn what_is_malformed_is_refused_with_a_remedy_and_never_reaches_the_engine
 }
 
 #[tokio::test]
+async fn a_wrong_method_is_told_which_one_is_right_and_head_is_get_without_the_body() {
+    let fake = Fake::start().await;
+    for (request, status, line) in [
+        ("DELETE /v1/status", "405", "allow: GET, HEAD\r\n"),
+        ("GET /v1/rotate", "405", "allow: POST\r\n"),
+        ("POST /v1/rotation", "405", "allow: PATCH\r\n"),
+        ("HEAD /metrics", "200", "content-length: 14\r\n"),
+        ("HEAD /v1/events", "200", "content-type: text/event-stream\r\n"),
+    ] {
+        let answer = fake.raw(&format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert!(answer.contains(line), "{request}: {answer}");
+        let head = request.starts_with("HEAD");
+        assert_eq!(head, answer.ends_with("\r\n\r\n"), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_engines_refusal_comes_through_whole() {
     let fake = Fake::with(
         Limits::default(),
