@@ -1,11 +1,12 @@
 //! The program `certrotd`.
 
 use certrotd::exit::Exit;
-use certrotd::wipe::Wiping;
+use certrotd::wipe::{self, Wiping};
 
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
 
 fn main() -> Exit {
+    wipe::give_back();
     certrotd::daemon::main()
 }
