@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::cloud::{Session, Target, probe_tls};
+use crate::cloud::{Session, Target, Times, probe_tls};
 use crate::config::Config;
 use crate::control::wire::{CheckReport, CheckResult, CheckStep};
 use crate::keys::{self, MadeType, SoftKey};
@@ -135,16 +135,18 @@ async fn network(patient: &Patient) -> Vec<CheckStep> {
     };
     let target = Target::new(config.aws.endpoint.as_str(), config.aws.port);
     match probe_tls(&target, &identity, tools.deadline(PROBE)).await {
-        Ok(facts) => vec![
-            done(
-                "dns",
-                CheckResult::Ok,
-                &format!("{} is {}", config.aws.endpoint.as_str(), facts.address.ip()),
-                since,
-            ),
-            done("tcp", CheckResult::Ok, &format!("port {} answers", facts.address.port()), since),
-            done("tls", CheckResult::Ok, &format!("{}, the server is signed by root-ca", facts.tls), since),
-        ],
+        Ok(facts) => {
+            let Times { dns, tcp, tls } = facts.times;
+            let ok = |name, detail: String, took: Duration| CheckStep {
+                millis: u64::try_from(took.as_millis()).ok(),
+                ..done(name, CheckResult::Ok, &detail, since)
+            };
+            vec![
+                ok("dns", format!("{} is {}", config.aws.endpoint.as_str(), facts.address.ip()), dns),
+                ok("tcp", format!("port {} answers", facts.address.port()), tcp),
+                ok("tls", format!("{}, the server is signed by root-ca", facts.tls), tls),
+            ]
+        }
         Err(failure) => {
             let detail = Detail::of_cause(&failure);
             let at = match detail.code.as_str() {
@@ -153,7 +155,10 @@ async fn network(patient: &Patient) -> Vec<CheckStep> {
                 _ => 2,
             };
             let names = ["dns", "tcp", "tls"];
-            let before = names.iter().take(at).map(|name| done(name, CheckResult::Ok, "", since));
+            let before = names
+                .iter()
+                .take(at)
+                .map(|name| CheckStep { millis: None, ..done(name, CheckResult::Ok, "", since) });
             let after = names.iter().skip(at + 1).map(|name| skipped(name, "the step before it failed"));
             before.chain([failed(names[at], &detail, since)]).chain(after).collect()
         }

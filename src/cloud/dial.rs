@@ -55,6 +55,19 @@ pub struct ServerFacts {
     pub alpn: Option<String>,
     /// The server's own certificate, DER.
     pub certificate: Vec<u8>,
+    /// What each part took.
+    pub times: Times,
+}
+
+/// How long the parts of a dial took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Until the name was resolved.
+    pub dns: Duration,
+    /// From there until a TCP connection stood.
+    pub tcp: Duration,
+    /// From there until our side of the handshake was done.
+    pub tls: Duration,
 }
 
 /// A dial that failed, and whether the server had been verified by then.
@@ -67,6 +80,7 @@ pub(super) struct DialFailure {
 pub(super) struct Dialled {
     pub stream: TlsStream<TcpStream>,
     pub address: SocketAddr,
+    pub times: Times,
 }
 
 /// Goes as far as a TLS handshake and ends there, without CONNECT: for `check` and `--dry-run`.
@@ -79,7 +93,7 @@ pub async fn probe_tls(
     deadline: Duration,
 ) -> Result<ServerFacts, Cause> {
     let until = Instant::now() + deadline;
-    let Dialled { mut stream, address } =
+    let Dialled { mut stream, address, times } =
         dial(target, identity, until).await.map_err(|failure| failure.cause)?;
     let (_, connection) = stream.get_ref();
     let facts = ServerFacts {
@@ -94,6 +108,7 @@ pub async fn probe_tls(
             .and_then(|chain| chain.first())
             .map(|leaf| leaf.to_vec())
             .unwrap_or_default(),
+        times,
     };
     let mut byte = [0; 1];
     match timeout(VERDICT, stream.read(&mut byte)).await {
@@ -115,18 +130,25 @@ pub(super) async fn dial(
     let unverified = |cause| DialFailure { cause, server_verified: false };
     let name = ServerName::try_from(target.host.clone())
         .map_err(|_| unverified(dns(&target.host, "not a host name or address")))?;
-    let tcp = connect_tcp(target, until).await.map_err(unverified)?;
+    let began = Instant::now();
+    let addresses = resolve(target, until).await.map_err(unverified)?;
+    let resolved = Instant::now();
+    let tcp = connect_tcp(addresses, until).await.map_err(unverified)?;
+    let connected = Instant::now();
     let address = tcp.peer_addr().map_err(|error| unverified(cause::of_handshake(&error)))?;
     let (config, verified) = identity.for_one_dial(target.port);
     let cause = match timeout_at(until, TlsConnector::from(config).connect(name, tcp)).await {
-        Ok(Ok(stream)) => return Ok(Dialled { stream, address }),
+        Ok(Ok(stream)) => {
+            let times = Times { dns: resolved - began, tcp: connected - resolved, tls: connected.elapsed() };
+            return Ok(Dialled { stream, address, times });
+        }
         Ok(Err(error)) => cause::of_handshake(&error),
         Err(_) => Cause::Timeout(Step::Tls),
     };
     Err(DialFailure { cause, server_verified: verified.load(Ordering::Acquire) })
 }
 
-async fn connect_tcp(target: &Target, until: Instant) -> Result<TcpStream, Cause> {
+async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, Cause> {
     let host = target.dial.as_deref().unwrap_or(&target.host);
     let addresses: Vec<SocketAddr> = match timeout_at(until, lookup_host((host, target.port))).await {
         Ok(Ok(addresses)) => addresses.collect(),
@@ -136,6 +158,10 @@ async fn connect_tcp(target: &Target, until: Instant) -> Result<TcpStream, Cause
     if addresses.is_empty() {
         return Err(dns(host, "it has no address"));
     }
+    Ok(addresses)
+}
+
+async fn connect_tcp(addresses: Vec<SocketAddr>, until: Instant) -> Result<TcpStream, Cause> {
     let tcp = timeout_at(until, race(addresses)).await.map_err(|_| Cause::Timeout(Step::Tcp))??;
     // Without it Nagle and delayed acknowledgement cost about 40 ms in each handshake.
     tcp.set_nodelay(true).map_err(|_| Cause::Closed)?;

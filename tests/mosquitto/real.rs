@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use certrotd::cloud::{
     Cause, ClientIdentity, Operation, Options, ProofFailure, PublishError, RequestError, Session,
-    SessionEvent, Target, connect, payload, probe_tls, prove,
+    SessionEvent, Target, Times, connect, payload, probe_tls, prove,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -55,7 +55,11 @@ async fn a_session_is_proved_and_carries_messages_over_tls_1_2_and_1_3() {
         let broker = Mosquitto::start(&authority, tls);
         let cloud = cloud(&broker, &authority).await;
         let options = options(broker.port, identity(&authority, &authority.device("device")), "dev");
-        assert_eq!(probe_tls(&options.target, &options.identity, LONG).await.unwrap().tls, name);
+        let began = Instant::now();
+        let facts = probe_tls(&options.target, &options.identity, LONG).await.unwrap();
+        assert_eq!(facts.tls, name);
+        let Times { dns, tcp, tls } = facts.times;
+        assert!(dns + tcp + tls <= began.elapsed(), "each part counts its own time: {:?}", facts.times);
         let (session, mut events) = join(&options).await;
         let answers = Operation::create_from_csr().answers();
         prove(&session, &["device/dev/#".to_owned()], &answers, LONG).await.unwrap();
