@@ -309,7 +309,7 @@ impl Story {
                 self.remember(kind, cause, generation, None, text.clone(), 0);
             }
         }
-        self.done(false, &text, Some(&detail));
+        self.done(false, &detail.text, Some(&detail));
         self.renewal = Some(detail);
     }
 

@@ -157,13 +157,19 @@ fn allowed(method: &Method) -> &'static str {
 }
 
 fn operators_only(shared: &Shared, peer: Peer, path: &str) -> Result<(), Problem> {
-    if is_operator(&shared.backend.operators, peer.uid) {
+    let operators = &shared.backend.operators;
+    if is_operator(operators, peer.uid) {
         return Ok(());
     }
     tracing::warn!(uid = peer.uid, pid = peer.pid, path, "order of a stranger refused");
+    let who: Vec<String> = operators.borrow().iter().map(u32::to_string).collect();
+    let who = match who.as_slice() {
+        [] => "nobody yet: control.operators is empty".to_owned(),
+        ids => format!("user id {}", ids.join(", ")),
+    };
     Err(Problem::forbidden(
         format!("user id {} is not an operator of this device", peer.uid),
-        "do it as root or as another user of control.operators, or add this user there and reload",
+        format!("do it as an operator ({who}), or add this user to control.operators and reload"),
     ))
 }
 

@@ -142,7 +142,7 @@ async fn a_followed_rotation_shows_each_step_and_ends_with_0() {
 rotating
 10:00:00     0.0 s  issue          …
 10:00:00     0.0 s  issue          ok
-10:00:01     1.0 s  rotation-done  ok      generation 8 is in use
+10:00:01     1.0 s  rotation       ok      generation 8 is in use
 rotated: generation 8 is in use
 ";
     assert_eq!((code, out.as_str(), err.as_str()), (0, expected, ""));

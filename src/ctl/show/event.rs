@@ -1,6 +1,6 @@
 //! One event as a line of progress.
 
-use crate::control::wire::{Event, EventResult, Time};
+use crate::control::wire::{Event, EventKind, EventResult, Time};
 use crate::ctl::words::{Paint, Tone, clean, clock};
 
 /// The line: time of day, seconds since `began`, the step, how it stands, and its words.
@@ -12,7 +12,11 @@ pub fn event(event: &Event, began: Option<Time>, paint: Paint) -> String {
         }
         None => String::new(),
     };
-    let step = clean(event.step.as_deref().unwrap_or(event.kind.word()));
+    let step = match (event.kind, &event.step) {
+        // The step that failed has had its own line.
+        (EventKind::RotationDone, _) => "rotation".to_owned(),
+        (kind, step) => clean(step.as_deref().unwrap_or(kind.word())),
+    };
     let (tone, result) = match event.result {
         Some(EventResult::Started) => (Tone::Dim, "…"),
         Some(EventResult::Ok) => (Tone::Good, "ok"),
@@ -28,17 +32,18 @@ pub fn event(event: &Event, began: Option<Time>, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::EventKind;
 
     #[test]
     fn a_step_is_one_line_with_its_time() {
         let began = Time::from_seconds(1_795_514_400);
         let at = |ms: i64| Time(jiff::Timestamp::from_millisecond(1_795_514_400_000 + ms).expect("in range"));
         let step = |ms: i64, step, result| Event::new(at(ms), EventKind::RotationStep).step(step, result);
+        let done = Event::new(at(61_950), EventKind::RotationDone).step("prove", EventResult::Failed);
         let lines = [
             step(0, "issue", EventResult::Started).text("a key on the device"),
             step(240, "issue", EventResult::Ok).text("generation 8"),
             step(61_950, "prove", EventResult::Failed).text("CONNECT\nrefused"),
+            done.text("CONNECT refused"),
         ]
         .map(|e| event(&e, Some(began), Paint(false)));
         assert_eq!(
@@ -47,6 +52,7 @@ mod tests {
                 "10:00:00     0.0 s  issue          …       a key on the device",
                 "10:00:00     0.2 s  issue          ok      generation 8",
                 "10:01:01    61.9 s  prove          failed  CONNECT refused",
+                "10:01:01    61.9 s  rotation       failed  CONNECT refused",
             ]
         );
     }
