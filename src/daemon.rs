@@ -2,9 +2,11 @@
 //!
 //! The order is the promise: nothing is said to be ready before the store is open and the socket answers.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use futures_core::Stream;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -15,10 +17,11 @@ use crate::arguments::Arguments;
 use crate::clock::Clock;
 use crate::config::{Config, Facts, Purpose};
 use crate::control::wire::Status;
-use crate::control::{self, Backend, Feed, Limits, Socket};
+use crate::control::{self, Backend, Feed, Limits, MetricsListener, Scrape, Socket};
 use crate::engine::{Engine, Parts, Signal};
 use crate::exit::Exit;
 use crate::log::{self, Log};
+use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::policy;
 use crate::store::{Machine, Store};
@@ -124,23 +127,28 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
     };
     let notify = Notify::from_environment();
     let feed = Feed::new(story::now(&clock));
+    let metrics = Arc::new(Metrics::default());
+    let counting = metrics.clone();
+    feed.heard_by(move |event| counting.hear(event));
     let (status, status_reader) = watch::channel(Arc::new(Status::default()));
     let (operators, operators_reader) = watch::channel(Arc::new(policy::operators(&config)));
     let (orders, orders_reader) = mpsc::channel(ORDERS);
     let (stop, stopped) = oneshot::channel::<()>();
+    let scraped = status_reader.clone();
+    let scrape: Scrape = Arc::new(move || metrics.text(&scraped.borrow().at(story::now(&clock))));
     let backend = Backend {
         status: status_reader,
         events: feed.clone(),
         orders,
-        metrics: Arc::new(String::new),
+        metrics: scrape.clone(),
         now: Arc::new(move || story::now(&clock)),
         operators: operators_reader,
     };
     let server = tokio::spawn(control::serve(socket, backend, Limits::default(), async move {
         let _ = stopped.await;
     }));
-    if config.control.metrics_listen.is_some() {
-        tracing::warn!("control.metrics-listen is set, and this version serves no metrics yet");
+    if let Some(address) = config.control.metrics_listen {
+        tokio::spawn(serve_metrics(address, scrape));
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -167,6 +175,27 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
     Exit::Done
 }
 
+/// Serves scrapers until the process ends. The identity never waits for it: an address that cannot be had yet (taken,
+/// or of an interface that is not up) is told once and tried again.
+async fn serve_metrics(address: SocketAddr, scrape: Scrape) {
+    let mut told = false;
+    loop {
+        match MetricsListener::bind(address).await {
+            Ok(listener) => {
+                tracing::info!(%address, "metrics are served");
+                return listener.serve(scrape, Limits::default(), std::future::pending()).await;
+            }
+            Err(error) if !told => {
+                let detail = Detail::of("metrics-listen", &error, error.remedy());
+                tracing::warn!(code = detail.code, remedy = detail.remedy, "{}", detail.text);
+                told = true;
+            }
+            Err(error) => tracing::debug!(%error, "still no place to listen for scrapers"),
+        }
+        tokio::time::sleep(METRICS_AGAIN).await;
+    }
+}
+
 /// Signals, as what they ask for.
 struct Wishes(Signals);
 
@@ -186,3 +215,5 @@ impl Stream for Wishes {
 const SOCKET_MODE: u32 = 0o660;
 /// Orders that may wait for the engine.
 const ORDERS: usize = 32;
+/// Between attempts to listen for scrapers.
+const METRICS_AGAIN: Duration = Duration::from_secs(30);

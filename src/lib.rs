@@ -32,11 +32,12 @@
 //! | [`world`] | does one effect by joining the adapters | decide which comes next |
 //! | [`engine`] | the main loop; the only file that names both the core and the world | block |
 //! | [`story`], [`status`] | what people are told: events, history, log; the status document and its alerts | change anything |
+//! | [`metrics`] | the same for a Prometheus server: gauges off the status, counters off the events | count anything twice |
 //! | [`doctor`] | tries every step that can be tried without minting a certificate | take the live session's client id |
 //! | [`ctl`] | `certrotctl`: arguments, words on the screen, exit codes | know more than the wire |
 //!
 //! Bytes become types once, at the edge, and types become bytes once. Adapters do not import each other; imports run one
-//! way: `x509`, `exit`, `rotation` → adapters → `world`, `policy` → `story`, `status`, `doctor` → `engine`, `orders` →
+//! way: `x509`, `exit`, `rotation` → adapters → `world`, `policy` → `story`, `status`, `metrics`, `doctor` → `engine`, `orders` →
 //! `daemon`, `ctl` → programs. `tests/layering.rs` fails on the first line that points up.
 //!
 //! # Where to look first
@@ -64,6 +65,7 @@ pub mod engine;
 pub mod exit;
 pub mod keys;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 mod orders;
 pub mod policy;

@@ -40,6 +40,7 @@ const ORDER: &[(&str, Kind)] = &[
     ("policy", Kind::Joint),
     ("story", Kind::Joint),
     ("status", Kind::Joint),
+    ("metrics", Kind::Joint),
     ("doctor", Kind::Joint),
     ("engine", Kind::Joint),
     ("orders", Kind::Joint),

@@ -41,6 +41,7 @@ impl Feed {
         let kept = kept.max(1);
         let born = u64::try_from(born.millis()).unwrap_or(0);
         let inner = Inner {
+            heard: None,
             kept,
             last: born,
             dropped: born,
@@ -48,6 +49,11 @@ impl Feed {
             live: broadcast::Sender::new(kept),
         };
         Feed { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Has every event from now on heard by this ear too, before any reader; it must be quick and must not send.
+    pub fn heard_by(&self, ear: impl Fn(&Event) + Send + 'static) {
+        self.lock().heard = Some(Box::new(ear));
     }
 
     /// Numbers the event, keeps it and hands it to every reader; returns its id.
@@ -59,6 +65,9 @@ impl Feed {
         let id = u64::try_from(event.time.millis()).unwrap_or(0).max(inner.last + 1);
         event.id = id;
         inner.last = id;
+        if let Some(ear) = &inner.heard {
+            ear(&event);
+        }
         let event = Arc::new(event);
         if inner.recent.len() == inner.kept
             && let Some(old) = inner.recent.pop_front()
@@ -94,7 +103,10 @@ impl Feed {
     }
 }
 
+type Ear = Box<dyn Fn(&Event) + Send>;
+
 struct Inner {
+    heard: Option<Ear>,
     kept: usize,
     last: u64,
     /// Id of the newest event that is not kept any more; of the beginning while all are.

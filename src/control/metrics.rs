@@ -3,23 +3,24 @@
 //! TCP names no user, so nothing can be ordered here and nothing of the status can be read but the metrics. Few
 //! connections at once, each with the same deadlines as on the control socket.
 
-use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 
 use super::Limits;
 use super::content::Content;
-use super::slow::MustRead;
+use super::server::{Door, connection};
+
+/// Makes the text of a scrape.
+pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// A bound listener for scrapers.
 #[derive(Debug)]
@@ -53,19 +54,27 @@ impl MetricsListener {
     }
 
     /// Serves until `stop` is done.
-    pub async fn serve(self, metrics: Metrics, limits: Limits, stop: impl Future<Output = ()>) {
+    pub async fn serve(self, scrape: Scrape, limits: Limits, stop: impl Future<Output = ()>) {
+        let limits = Arc::new(limits);
+        let (_closing, closed) = watch::channel(false); // dropping the set below ends them all
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut stop => return, // dropping the set ends what is open
+                () = &mut stop => return,
                 Some(_) = connections.join_next() => continue,
                 accepted = self.0.accept(), if connections.len() < SCRAPERS => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, metrics.clone(), limits.clone()));
+                    let door = Door::Metrics(scrape.clone());
+                    connections.spawn(connection(
+                        Either::Right(stream),
+                        door,
+                        limits.clone(),
+                        closed.clone(),
+                    ));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a scraper of metrics failed");
@@ -76,29 +85,14 @@ impl MetricsListener {
     }
 }
 
-type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-async fn connection(stream: TcpStream, metrics: Metrics, limits: Limits) {
-    let answer = |request: Request<Incoming>| ready(Ok::<_, Infallible>(answer(&metrics, &request)));
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes.max(super::server::SMALLEST_BUFFER))
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(MustRead::new(stream, limits.write_time)), service_fn(answer));
-    if let Err(error) = served.await {
-        tracing::debug!(%error, "a scraper of metrics ended early");
-    }
-}
-
-fn answer(metrics: &Metrics, request: &Request<Incoming>) -> Response<Content> {
+pub(super) fn answer(scrape: &Scrape, request: &Request<Incoming>) -> Response<Content> {
     let refuse = |status| {
         let mut refused = Content::text("text/plain", String::new());
         *refused.status_mut() = status;
         refused
     };
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => Content::text(PROMETHEUS_TEXT, metrics()),
+        (&Method::GET | &Method::HEAD, "/metrics") => Content::text(PROMETHEUS_TEXT, scrape()),
         (_, "/metrics") => refuse(StatusCode::METHOD_NOT_ALLOWED),
         _ => refuse(StatusCode::NOT_FOUND),
     }

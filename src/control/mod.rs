@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use bind::{BindError, Socket};
 pub use feed::Feed;
 pub use limits::Limits;
-pub use metrics::{MetricsError, MetricsListener};
+pub use metrics::{MetricsError, MetricsListener, Scrape};
 pub use server::serve;
 
 use wire::{Problem, RotationPatch, Status, Time};
@@ -46,7 +46,7 @@ pub struct Backend {
     /// Where orders go. A full channel is answered 503.
     pub orders: mpsc::Sender<Order>,
     /// Makes the Prometheus text.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub metrics: Scrape,
     /// The wall clock, for the `now` of a status.
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
     /// The uids that may change things; a reload sends new ones.

@@ -177,12 +177,7 @@ fn status(shared: &Shared) -> Result<Response<Content>, Problem> {
     if shared.backend.status.has_changed().is_err() {
         return Err(gone());
     }
-    let mut status = shared.backend.status.borrow().as_ref().clone();
-    status.now = (shared.backend.now)();
-    status.rotation.overdue_seconds = match status.rotation.due_at {
-        Some(due) => u64::try_from(status.now.seconds().saturating_sub(due.seconds())).unwrap_or(0),
-        None => 0,
-    };
+    let status = shared.backend.status.borrow().at((shared.backend.now)());
     Ok(json(&status))
 }
 

@@ -10,16 +10,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::either::Either;
 
-use super::limits::{Place, Places};
+use super::content::Content;
+use super::limits::Places;
+use super::metrics::{self, Scrape};
 use super::routes::{self, Shared};
 use super::slow::MustRead;
 use super::wire::Problem;
@@ -72,8 +77,12 @@ pub async fn serve_as(
         let operator = is_operator(&operators, peer.uid);
         match places.connection(peer.uid, operator, &limits) {
             Some(place) => {
-                let shared = shared.clone();
-                connections.spawn(connection(stream, peer, shared, place, limits.clone(), closed.clone()));
+                let door = Door::Control(Box::new(shared.clone()), peer);
+                let served = connection(Either::Left(stream), door, limits.clone(), closed.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    served.await;
+                });
             }
             None => {
                 tracing::debug!(uid = peer.uid, pid = peer.pid, "control socket full");
@@ -97,25 +106,30 @@ fn kernel_peer(stream: &UnixStream) -> io::Result<Peer> {
     Ok(Peer { uid: credentials.uid(), pid: credentials.pid() })
 }
 
-async fn connection(
-    stream: UnixStream,
-    peer: Peer,
-    shared: Shared,
-    _place: Place,
+/// What stands behind a connection. One type for both, so that the HTTP server is in the program once.
+#[derive(Clone)]
+pub(super) enum Door {
+    /// The control socket, for this peer.
+    Control(Box<Shared>, Peer),
+    /// Metrics over TCP.
+    Metrics(Scrape),
+}
+
+/// Serves one connection until its peer ends it, breaks a limit, or `closed` comes.
+pub(super) async fn connection(
+    stream: Either<UnixStream, TcpStream>,
+    door: Door,
     limits: Arc<Limits>,
     mut closed: watch::Receiver<bool>,
 ) {
     let stream = TokioIo::new(MustRead::new(stream, limits.write_time));
-    let answer = |request| {
-        let answer = routes::answer(shared.clone(), peer, request);
-        async { Ok::<_, Infallible>(answer.await) }
-    };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes.max(SMALLEST_BUFFER))
         .max_headers(MOST_HEADERS)
-        .serve_connection(stream, service_fn(answer));
+        .keep_alive(matches!(door, Door::Control(..)))
+        .serve_connection(stream, service_fn(|request| answer(door.clone(), request)));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => Some(ended),
@@ -129,8 +143,15 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection on the control socket ended early");
+        tracing::debug!(%error, "a connection ended early");
     }
+}
+
+async fn answer(door: Door, request: Request<Incoming>) -> Result<Response<Content>, Infallible> {
+    Ok(match door {
+        Door::Control(shared, peer) => routes::answer(*shared, peer, request).await,
+        Door::Metrics(scrape) => metrics::answer(&scrape, &request),
+    })
 }
 
 /// Tells a peer for whom there is no place why, as far as that is possible without waiting.
@@ -149,4 +170,4 @@ pub(super) const AFTER_ACCEPT_FAILED: Duration = Duration::from_millis(200);
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const MOST_HEADERS: usize = 64;
 /// hyper panics below this.
-pub(super) const SMALLEST_BUFFER: usize = 8192;
+const SMALLEST_BUFFER: usize = 8192;

@@ -4,6 +4,7 @@
 mod support;
 
 mod faults;
+mod metrics;
 mod network;
 mod provisioning;
 mod restarts;

@@ -6,8 +6,8 @@ use super::Time;
 
 /// The whole status document.
 ///
-/// The server stamps [`now`](Status::now) and [`Rotation::overdue_seconds`] as it answers; whoever publishes a status
-/// leaves both at their default.
+/// [`now`](Status::now) and [`Rotation::overdue_seconds`] are stamped as it is asked for ([`Status::at`]); whoever
+/// publishes a status leaves both at their default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
@@ -47,6 +47,19 @@ pub struct Status {
     pub alerts: Vec<Alert>,
     /// The provisioning or rotation in progress.
     pub operation: Option<Operation>,
+}
+
+impl Status {
+    /// The same as it is at this moment.
+    pub fn at(&self, now: Time) -> Status {
+        let mut status = self.clone();
+        status.now = now;
+        status.rotation.overdue_seconds = match status.rotation.due_at {
+            Some(due) => u64::try_from(now.seconds().saturating_sub(due.seconds())).unwrap_or(0),
+            None => 0,
+        };
+        status
+    }
 }
 
 /// What the daemon is at.

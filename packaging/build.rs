@@ -6,11 +6,14 @@
 //! tables.) What the standard library calls of the unwinder comes from the compiler's archive instead of the shared
 //! `libgcc_s`: one mapped library less. `tests/bench` shows what each is worth.
 
+// What is written here lives as long as one build: there is nothing to survive a power cut.
+#![allow(clippy::disallowed_methods)]
+
 use std::path::PathBuf;
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rerun-if-changed=src/build.rs");
+    println!("cargo::rerun-if-changed=packaging/build.rs");
     let released = env::var("PROFILE")? == "release";
     if !released || env::var("CARGO_CFG_TARGET_OS")? != "linux" || env::var("CARGO_CFG_TARGET_ENV")? != "gnu"
     {
