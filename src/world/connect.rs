@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::detail::Detail;
-use super::{CONNECT, Ended, GOODBYE, LinkChange, Live, Tools, Who, who};
+use super::{CONNECT, Ended, GOODBYE, Left, LinkChange, Live, Tools, Who, who};
 use crate::cloud::payload::not_a_csr;
 use crate::cloud::proof::{prove as prove_session, rotation_answers};
 use crate::cloud::topics::{Operation, standing};
@@ -26,32 +26,32 @@ pub(super) async fn connect(
     config: Rc<Config>,
     carrier: Carrier,
     old: Option<Live>,
-    mut carried: Carried,
+    letters: Carried,
 ) -> Ended {
+    let mut left = Left { letters, ..Left::default() };
     if let Some(old) = old {
-        carried.append(old.session.take_unacknowledged());
-        old.session.disconnect(GOODBYE).await;
+        left.append(old.end(GOODBYE).await);
     }
-    let down = |ended: Ended, carried| Ended { link: LinkChange::Down, carried, ..ended };
+    let down = |ended: Ended, left| Ended { link: LinkChange::Down, left, ..ended };
     let live = match open(&tools, &config, carrier).await {
         Ok(live) => live,
-        Err(failure) => return down(failure.ended(), carried),
+        Err(failure) => return down(failure.ended(), left),
     };
-    live.session.resend(carried, tools.deadline(CONNECT)).await;
+    live.session.resend(std::mem::take(&mut left.letters), tools.deadline(CONNECT)).await;
     let filters = match filters(&tools, &config, carrier) {
         Ok(filters) => filters,
         Err(detail) => {
-            return down(Ended::failed(Outcome::Local, detail), live.session.take_unacknowledged());
+            left.append(live.end(GOODBYE).await);
+            return down(Ended::failed(Outcome::Local, detail), left);
         }
     };
     // Subscribed anew each time: whether a session carries over is not known (facts), and costs one packet.
     if let Err(error) = live.session.subscribe(&filters, tools.deadline(CONNECT)).await {
         let detail = Detail::of("subscribe", &error, error.remedy());
-        let carried = live.session.take_unacknowledged();
-        live.session.disconnect(GOODBYE).await;
-        return down(Ended::failed(Outcome::Failed(Trouble::Unfit), detail), carried);
+        left.append(live.end(GOODBYE).await);
+        return down(Ended::failed(Outcome::Failed(Trouble::Unfit), detail), left);
     }
-    Ended { link: LinkChange::Up(live), ..Ended::new(Outcome::Done) }
+    Ended { link: LinkChange::Up(live), left, ..Ended::new(Outcome::Done) }
 }
 
 /// Connects with a generation beside the session in hand, takes over, and proves it (rules 7 to 9).
@@ -60,24 +60,25 @@ pub(super) async fn prove(
     config: Rc<Config>,
     n: u32,
     old: Option<Rc<Session>>,
-    mut carried: Carried,
+    letters: Carried,
 ) -> Ended {
     let carrier = Carrier::Generation(n);
+    let mut left = Left { letters, ..Left::default() };
     let live = match open(&tools, &config, carrier).await {
         Ok(live) => live,
         Err(failure) => {
             // Refused or never asked: the session in hand is as it was. No CONNACK: it may be gone (rule 8).
             let link = if failure.lost() { LinkChange::Down } else { LinkChange::Keep };
             if let (LinkChange::Down, Some(old)) = (&link, &old) {
-                carried.append(old.take_unacknowledged());
+                left.letters.append(last_words(old).await);
             }
-            return Ended { link, carried, ..failure.ended() };
+            return Ended { link, left, ..failure.ended() };
         }
     };
     if let Some(old) = &old {
-        carried.append(old.take_unacknowledged());
+        left.letters.append(old.take_unacknowledged());
     }
-    live.session.resend(carried, tools.deadline(CONNECT)).await;
+    live.session.resend(std::mem::take(&mut left.letters), tools.deadline(CONNECT)).await;
     let asked = who(&tools.store, &config).ok_or("the thing name is not known").and_then(|who| {
         let standing = standing(&who.thing).map_err(|_| "the thing name is not one")?;
         let answers = rotation_answers(config.rotation.template.as_str()).map_err(|_| "no template name")?;
@@ -89,15 +90,26 @@ pub(super) async fn prove(
             .map_err(|error| Detail::of("proof", &error, error.remedy())),
         Err(why) => Err(Detail::new("proof", *why, "a person: check [device] in the configuration")),
     };
+    if let Some(old) = &old {
+        last_words(old).await;
+    }
     match proof {
-        Ok(()) => Ended { link: LinkChange::Up(live), ..Ended::new(Outcome::Done) },
+        Ok(()) => Ended { link: LinkChange::Up(live), left, ..Ended::new(Outcome::Done) },
         Err(detail) => {
-            let carried = live.session.take_unacknowledged();
-            live.session.disconnect(GOODBYE).await;
+            left.append(live.end(GOODBYE).await);
             let failed = Ended::failed(Outcome::Failed(Trouble::Unfit), detail);
-            Ended { link: LinkChange::Down, carried, ..failed }
+            Ended { link: LinkChange::Down, left, ..failed }
         }
     }
+}
+
+/// Waits for the end of the session that was taken over, so that what it had read from the wire (and acknowledged) is
+/// with the world before its successor is; gives what it leaves unacknowledged.
+async fn last_words(old: &Session) -> Carried {
+    if tokio::time::timeout(GOODBYE, old.closed()).await.is_err() {
+        old.disconnect(GOODBYE).await;
+    }
+    old.take_unacknowledged()
 }
 
 /// Why there is no session.
