@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cloud::SessionEvent;
-use crate::config::{Config, KeySource, Serial};
+use crate::config::{Config, Serial};
 use crate::keys::Today;
 use crate::rotation::{Current, Effect, Outcome, Record, Wall};
 use crate::store::{Finding, Store, StoreError};
@@ -165,14 +165,9 @@ impl World {
                 let letters = std::mem::take(&mut self.left.letters);
                 Box::pin(connect::prove(tools, config, n, live.map(|(_, s)| s), letters))
             }
-            Effect::Issue(origin) => match (live, config.identity.key_source) {
-                (None, _) => ready(no_session()),
-                (Some((_, session)), KeySource::Device) => {
-                    Box::pin(request::issue(tools, config, origin, session))
-                }
-                (Some((_, session)), KeySource::Cloud) => {
-                    Box::pin(request::issue_in_cloud(tools, config, origin, session))
-                }
+            Effect::Issue(origin) => match live {
+                None => ready(no_session()),
+                Some((_, session)) => Box::pin(request::issue(tools, config, origin, session)),
             },
             Effect::Register(n) => match live {
                 None => ready(no_session()),

@@ -10,72 +10,70 @@ use super::{ANSWER, Ended, RETIRED, Tools, who};
 use crate::cloud::payload::{self, Class, CommitAnswer, Issued, Secret};
 use crate::cloud::topics::Operation;
 use crate::cloud::{Answer, RequestError, Session};
-use crate::config::{Config, KeyType};
+use crate::config::{Config, KeySource, KeyType};
 use crate::keys::{self, Key, MadeType, SoftKey};
 use crate::rotation::{Asked, Carrier, Certificate, Mark, Origin, Outcome, Slot, Stage, Verdict};
 use crate::store::{NewGeneration, Pair, Token};
 use crate::x509::{Leaf, leaf};
 use zeroize::Zeroizing;
 
-/// Makes a key here, has its certificate issued, checks it and makes both durable.
+/// Has a certificate issued, for a key that is made here (`key-source = "device"`) or comes with it (`"cloud"`); checks
+/// both and makes them durable.
 pub(super) async fn issue(
     tools: Rc<Tools>,
     config: Rc<Config>,
     origin: Origin,
     session: Rc<Session>,
 ) -> Ended {
-    if let Err(detail) = room(&tools) {
-        return Ended::failed(Outcome::Local, detail);
-    }
+    let minted = mint(&tools, &config, origin, &session).await;
+    minted.unwrap_or_else(|ended| *ended)
+}
+
+async fn mint(
+    tools: &Tools,
+    config: &Config,
+    origin: Origin,
+    session: &Session,
+) -> Result<Ended, Box<Ended>> {
+    let here = |detail| Box::new(Ended::failed(Outcome::Local, detail));
+    room(tools).map_err(here)?;
+    let (operation, question, made) = match config.identity.key_source {
+        KeySource::Device => {
+            let (key, csr) = made_here(config).map_err(here)?;
+            let question = payload::create_from_csr(&csr).map_err(|_| Box::new(unwritable()))?;
+            (Operation::create_from_csr(), question, Some(key))
+        }
+        KeySource::Cloud => (Operation::create_keys(), payload::create_keys().to_vec().into(), None),
+    };
+    let answer = accepted(session.request(&operation, question, tools.deadline(ANSWER)).await)?;
+    let wrong = |detail| Box::new(contradicts(detail));
+    let issued = payload::parse_issued(&answer.body)
+        .map_err(|error| wrong(Detail::of("answer", &error, error.remedy())))?;
+    let key = match made {
+        Some(key) => key,
+        None => sent_along(&issued).map_err(wrong)?,
+    };
+    Ok(keep(tools, config, origin, issued, &key))
+}
+
+/// A key of the configured type and its CSR (PEM).
+pub(crate) fn made_here(config: &Config) -> Result<(SoftKey, String), Detail> {
     let kind = match config.identity.key_type {
         KeyType::EcdsaP256 => MadeType::EcdsaP256,
         KeyType::EcdsaP384 => MadeType::EcdsaP384,
     };
-    let made = SoftKey::generate(kind).and_then(|key| keys::certificate_request(&key).map(|csr| (key, csr)));
-    let (key, csr) = match made {
-        Ok(made) => made,
-        Err(error) => return Ended::failed(Outcome::Local, Detail::of("key", &error, error.remedy())),
-    };
-    let Ok(question) = payload::create_from_csr(&csr) else { return unwritable() };
-    let answer = session.request(&Operation::create_from_csr(), question, tools.deadline(ANSWER)).await;
-    let issued = match accepted(answer) {
-        Ok(answer) => answer,
-        Err(ended) => return *ended,
-    };
-    match payload::parse_issued(&issued.body) {
-        Ok(issued) => keep(&tools, &config, origin, issued, &key),
-        Err(error) => contradicts(Detail::of("answer", &error, error.remedy())),
-    }
+    SoftKey::generate(kind)
+        .and_then(|key| keys::certificate_request(&key).map(|csr| (key, csr)))
+        .map_err(|error| Detail::of("key", &error, error.remedy()))
 }
 
-/// Has key and certificate made by the cloud (`key-source = "cloud"`), checks them and makes both durable.
-pub(super) async fn issue_in_cloud(
-    tools: Rc<Tools>,
-    config: Rc<Config>,
-    origin: Origin,
-    session: Rc<Session>,
-) -> Ended {
-    if let Err(detail) = room(&tools) {
-        return Ended::failed(Outcome::Local, detail);
-    }
-    let question = Zeroizing::new(payload::create_keys().to_vec());
-    let answer = session.request(&Operation::create_keys(), question, tools.deadline(ANSWER)).await;
-    let answer = match accepted(answer) {
-        Ok(answer) => answer,
-        Err(ended) => return *ended,
-    };
-    let issued = match payload::parse_issued(&answer.body) {
-        Ok(issued) => issued,
-        Err(error) => return contradicts(Detail::of("answer", &error, error.remedy())),
-    };
+/// The key that the cloud made.
+fn sent_along(issued: &Issued) -> Result<SoftKey, Detail> {
     let Some(pem) = issued.private_key.as_ref().map(|k| Zeroizing::new(k.expose().to_owned())) else {
         let remedy = "what answers is not AWS IoT Core: check [aws] endpoint";
-        return contradicts(Detail::new("answer", "the cloud sent no private key", remedy));
+        return Err(Detail::new("answer", "the cloud sent no private key", remedy));
     };
-    match SoftKey::from_pem(pem) {
-        Ok(key) => keep(&tools, &config, origin, issued, &key),
-        Err(error) => contradicts(Detail::of("key", &error, error.remedy())),
-    }
+    SoftKey::from_pem(pem).map_err(|error| Detail::of("key", &error, error.remedy()))
 }
 
 /// RegisterThing with the saved token, by the template that the session's certificate may use.
