@@ -5,6 +5,7 @@
 //! never blocks on one effect: the loop goes on listening, so status and orders are served at any time, and the
 //! watchdog is fed while the loop turns and no effect is past its own deadline.
 
+mod examine;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -14,28 +15,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_core::Stream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::cloud::SessionEvent;
 use crate::cloud::payload::{Condition, parse_rotate};
 use crate::cloud::topics;
 use crate::config::{Config, Facts, Purpose};
-use crate::control::wire::{CheckReport, Problem, Status, Time};
+use crate::control::wire::{Problem, Status, Time};
 use crate::control::{self, Feed};
-use crate::doctor::{self, Patient};
 use crate::log::Log;
 use crate::notify::Notify;
 use crate::orders;
 use crate::policy;
-use crate::rotation::{
-    Action, CloudOrder, Effect, Happening, Input, Link, Now, Order, Outcome, Rotation, State,
-};
+use crate::rotation::{Action, CloudOrder, Effect, Happening, Input, Now, Order, Outcome, Rotation, State};
 use crate::status;
 use crate::story::{Story, now};
 use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
 use crate::x509;
 
+use examine::Examination;
 use waits::{done, examined, pause, sleep};
 
 /// What the engine is made with.
@@ -80,6 +79,7 @@ pub struct Engine {
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
     doing: Option<(Effect, Doing, Instant)>,
     examining: Option<Examination>,
+    registering_tried: Option<Instant>,
     since: Time,
     line: String,
     told: BTreeSet<String>,
@@ -87,9 +87,6 @@ pub struct Engine {
 }
 
 type Reply = Result<serde_json::Value, Problem>;
-
-/// A check under way, and where its report goes.
-type Examination = (Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>);
 
 impl Engine {
     /// Puts the parts together.
@@ -109,6 +106,7 @@ impl Engine {
             operators: parts.operators,
             doing: None,
             examining: None,
+            registering_tried: None,
             since,
             line: String::new(),
             told: BTreeSet::new(),
@@ -199,7 +197,7 @@ impl Engine {
         {
             let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
             self.story.thing = self.world.who().map(|w| w.thing).unwrap_or_default();
-            if matches!(effect, Effect::Issue(_) | Effect::Prove(_)) {
+            if matches!(effect, Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_)) {
                 // A check asks on the same topics: the rotation comes first, whoever asked is told to try again.
                 self.examining = None;
             }
@@ -274,32 +272,15 @@ impl Engine {
             return;
         }
         tracing::debug!(what = ?order.what, uid = order.by.uid, pid = order.by.pid, "ordered");
-        let examine = match &order.what {
-            control::What::Check => true,
-            control::What::Rotate { dry_run } => *dry_run,
-            _ => false,
-        };
-        if !examine {
-            let answer = orders::carry_out(self, order.what.clone(), order.by);
-            let _ = order.reply.send(answer);
-            return;
+        match &order.what {
+            what @ (control::What::Check | control::What::Rotate { dry_run: true }) => {
+                examine::begin(self, what, order.reply);
+            }
+            what => {
+                let answer = orders::carry_out(self, what.clone(), order.by);
+                let _ = order.reply.send(answer);
+            }
         }
-        if self.examining.is_some() {
-            let _ = order
-                .reply
-                .send(Err(Problem::busy("another check is under way", "wait for it, then try again")));
-            return;
-        }
-        let at = self.now();
-        let carried = matches!(self.machine.link(), Link::Up { carrier, .. } if carrier != crate::rotation::Carrier::Claim);
-        let patient = Patient {
-            tools: std::rc::Rc::clone(&self.world.tools),
-            config: std::rc::Rc::clone(&self.world.config),
-            session: self.world.live.as_ref().filter(|_| carried).map(|l| std::rc::Rc::clone(&l.session)),
-            disk: self.machine.disk().cloned(),
-            clock_trusted: self.machine.clock_is_trusted(&at),
-        };
-        self.examining = Some((Box::pin(doctor::examine(patient)), order.reply));
     }
 
     /// Reads the configuration again; a bad one is refused and the old one stays.

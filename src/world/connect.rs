@@ -11,9 +11,8 @@ use zeroize::Zeroizing;
 
 use super::detail::Detail;
 use super::{CONNECT, Ended, GOODBYE, Left, LinkChange, Live, Tools, Who, who};
-use crate::cloud::payload::not_a_csr;
 use crate::cloud::proof::{prove as prove_session, rotation_answers};
-use crate::cloud::topics::{Operation, standing};
+use crate::cloud::topics::standing;
 use crate::cloud::{Carried, ClientIdentity, ConnectFailure, Options, Session, Target};
 use crate::config::Config;
 use crate::keys::Today;
@@ -228,22 +227,6 @@ fn filters(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Vec<Strin
             filters.extend(rotation_answers(config.rotation.template.as_str()).map_err(bad)?);
             Ok(filters)
         }
-    }
-}
-
-/// Tries on the live session whether its answers come: a request that is no CSR is rejected, and nothing is minted.
-pub(crate) async fn ask_in_vain(session: &Session, tools: &Tools) -> Result<(), Detail> {
-    let question = Zeroizing::new(not_a_csr().to_vec());
-    let answer =
-        session.request(&Operation::create_from_csr(), question, tools.deadline(super::ANSWER)).await;
-    match answer {
-        Ok(answer) if !answer.accepted => Ok(()),
-        Ok(_) => Err(Detail::new(
-            "proof",
-            "a request that is no CSR was accepted",
-            "a person: check [aws] endpoint",
-        )),
-        Err(error) => Err(Detail::of("answers", &error, error.remedy())),
     }
 }
 

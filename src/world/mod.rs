@@ -6,6 +6,7 @@
 
 mod connect;
 mod detail;
+mod in_vain;
 mod live;
 mod request;
 
@@ -24,10 +25,12 @@ use crate::keys::Today;
 use crate::rotation::{Current, Effect, Outcome, Record, Wall};
 use crate::store::{Finding, Store, StoreError};
 
-pub(crate) use connect::{ask_in_vain, identity};
+pub(crate) use connect::identity;
 pub use detail::Detail;
+pub(crate) use in_vain::{ask_in_vain, listen_for_keys, register_in_vain};
 use live::Left;
 pub use live::Live;
+pub(crate) use request::made_here;
 
 /// One effect under way.
 pub type Doing = Pin<Box<dyn Future<Output = Ended>>>;

@@ -249,9 +249,11 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Box<Ended>> 
     Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of("rejected", &rejected, remedy))))
 }
 
-/// No answer: it may have happened only where it may have arrived.
+/// No answer: it may have happened only where it may have arrived. What a check has asked in vain and heard nothing of
+/// is no answer either: the core then asks on a new connection (rule 2).
 fn silent(error: &RequestError) -> Ended {
-    let verdict = if error.may_have_arrived() { Verdict::Silence } else { Verdict::Denied };
+    let spent = matches!(error, RequestError::Spent { .. });
+    let verdict = if error.may_have_arrived() || spent { Verdict::Silence } else { Verdict::Denied };
     Ended::failed(Outcome::Refused(verdict, None), Detail::of("no-answer", error, error.remedy()))
 }
 
