@@ -326,6 +326,9 @@ fn waiting(wait: Wait, machine: &Rotation, story: &Story, thing: &str) -> (WireS
         Why::StartJitter => {
             (WireState::Waiting, "waits a random while, so that a fleet does not come at once".to_owned())
         }
+        Why::Unreachable if story.connection.as_ref().is_some_and(|d| d.code == "throttled") => {
+            (WireState::Waiting, format!("the cloud puts connections off{connection}"))
+        }
         Why::Unreachable => (WireState::Waiting, format!("the endpoint cannot be reached{connection}")),
         Why::Refused => (WireState::Waiting, format!("the cloud refuses the certificate in use{connection}")),
         Why::NothingWorks => (

@@ -246,7 +246,8 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Box<Ended>> 
         (Class::Denied, _) => (Verdict::Invalid, "the cloud's operator: template, role or parameters"),
         (Class::Fault, _) => (Verdict::Fault, "time: a fault of the cloud's, asked again later"),
     };
-    Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of("rejected", &rejected, remedy))))
+    let code = if rejected.class == Class::Throttled { "throttled" } else { "rejected" };
+    Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of(code, &rejected, remedy))))
 }
 
 /// No answer: it may have happened only where it may have arrived. What a check has asked in vain and heard nothing of
