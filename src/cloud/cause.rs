@@ -196,7 +196,8 @@ impl ConnectFailure {
     ///
     /// A CONNACK with a refusal and an alert say that it did not; silence or a bare close do not say.
     pub fn old_session_may_be_gone(&self) -> bool {
-        self.connect_sent && !matches!(self.cause, Cause::ConnackRefused(_) | Cause::Throttled | Cause::TlsAlert { .. })
+        self.connect_sent
+            && !matches!(self.cause, Cause::ConnackRefused(_) | Cause::Throttled | Cause::TlsAlert { .. })
     }
 
     /// Rule 19: whether this counts as a refusal of the certificate; never before the server was verified.

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::cloud::SessionEvent;
 use crate::config::{Config, Serial};
 use crate::keys::Today;
-use crate::rotation::{Current, Effect, Outcome, Record, Wall};
+use crate::rotation::{Carrier, Current, Effect, Outcome, Record, Wall};
 use crate::store::{Finding, Store, StoreError};
 
 pub(crate) use connect::identity;
@@ -166,7 +166,9 @@ impl World {
             }
             Effect::Prove(n) => {
                 let letters = std::mem::take(&mut self.left.letters);
-                Box::pin(connect::prove(tools, config, n, live.map(|(_, s)| s), letters))
+                // A claim's session has another client id: nobody evicts it, and nothing comes over it that is not asked for.
+                let evicted = live.filter(|(carrier, _)| *carrier != Carrier::Claim).map(|(_, s)| s);
+                Box::pin(connect::prove(tools, config, n, evicted, letters))
             }
             Effect::Issue(origin) => match live {
                 None => ready(no_session()),
