@@ -5,7 +5,9 @@
 //! never blocks on one effect: the loop goes on listening, so status and orders are served at any time, and the
 //! watchdog is fed while the loop turns and no effect is past its own deadline.
 
+mod anew;
 mod examine;
+mod reload;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -21,8 +23,7 @@ use tokio::time::Instant;
 use crate::cloud::SessionEvent;
 use crate::cloud::payload::{Condition, parse_rotate};
 use crate::cloud::topics;
-use crate::config::{Config, Facts, Purpose};
-use crate::control::wire::{Problem, Status, Time};
+use crate::control::wire::{Configuration, Problem, Status, Time};
 use crate::control::{self, Feed};
 use crate::log::Log;
 use crate::notify::Notify;
@@ -80,6 +81,8 @@ pub struct Engine {
     doing: Option<(Effect, Doing, Instant)>,
     examining: Option<Examination>,
     registering_tried: Option<Instant>,
+    configuration: Configuration,
+    anew: bool,
     since: Time,
     line: String,
     told: BTreeSet<String>,
@@ -107,6 +110,8 @@ impl Engine {
             doing: None,
             examining: None,
             registering_tried: None,
+            configuration: Configuration::default(),
+            anew: false,
             since,
             line: String::new(),
             told: BTreeSet::new(),
@@ -213,7 +218,9 @@ impl Engine {
         let action = self.machine.step(at, Input::Done(outcome.clone()));
         // The story hears of the end before the next effect begins, and of the machine after it took the end in.
         self.story.ended(effect, &outcome, detail, &self.machine);
+        self.acted(effect, &outcome);
         self.begin(action, &at);
+        self.anew_if_idle();
     }
 
     fn happens(&mut self, event: SessionEvent) {
@@ -283,51 +290,13 @@ impl Engine {
         }
     }
 
-    /// Reads the configuration again; a bad one is refused and the old one stays.
-    pub(crate) fn reload(&mut self) -> Result<Vec<&'static str>, Problem> {
-        self.notify.reloading();
-        let facts = Facts::gather(&self.config_path, Purpose::Run);
-        let loaded = Config::load(&self.config_path, &facts);
-        let result = match loaded {
-            Ok((config, warnings)) => {
-                for warning in &warnings {
-                    tracing::warn!("{warning}");
-                }
-                let waits = self.world.config.changes_that_need_restart(&config);
-                self.log.set_level(config.log.level.into());
-                self.operators.send_replace(Arc::new(policy::operators(&config)));
-                self.adopt_config(config);
-                tracing::info!(waiting_for_a_restart = ?waits, "configuration read again");
-                Ok(waits)
-            }
-            Err(report) => {
-                let detail = format!("the new configuration is refused and the old one stays:\n{report}");
-                Err(Problem::configuration(detail, "correct the file, then certrotctl reload"))
-            }
-        };
-        self.notify.ready();
-        self.publish();
-        result
-    }
-
-    /// Puts a configuration in force. What cannot change while running keeps its old value.
-    pub(crate) fn adopt_config(&mut self, mut config: Config) {
-        let old = &self.world.config;
-        config.device.serial = old.device.serial.clone();
-        config.device.thing_name = old.device.thing_name.clone();
-        config.identity.directory = old.identity.directory.clone();
-        config.control.socket = old.control.socket.clone();
-        let policy = policy::of(&config, self.world.who().as_ref());
-        self.world.config = std::rc::Rc::new(config);
-        self.turn(Input::Reload(policy));
-    }
-
     /// Tells everybody how it stands.
     pub(crate) fn publish(&mut self) {
         let at = self.now();
         let before = self.status.borrow().state;
         let mut status =
             status::status(&self.world, &self.machine, &self.story, &at, self.since, self.stopping);
+        status.configuration = self.configuration.clone();
         if status.state != before {
             self.since = now(&self.world.tools.clock);
             status.since = self.since;

@@ -130,8 +130,8 @@ async fn provision(
     Extension(peer): Extension<Peer>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let ProvisionRequest { serial } = read(&shared.limits, body).await?;
-    order(&shared, peer, What::Provision { serial }, shared.limits.reply_time).await
+    let ProvisionRequest { serial, confirmed } = read(&shared.limits, body).await?;
+    order(&shared, peer, What::Provision { serial, confirmed }, shared.limits.reply_time).await
 }
 
 async fn rotate(

@@ -142,6 +142,14 @@ fn trouble(failure: &ConnectFailure) -> Trouble {
     }
 }
 
+/// The template that an identity registers by.
+pub(super) fn template(config: &Config, carrier: Carrier) -> &str {
+    match carrier {
+        Carrier::Claim => config.claim.template.as_str(),
+        Carrier::Generation(_) => config.rotation.template.as_str(),
+    }
+}
+
 /// Dials with an identity and gets a CONNACK.
 async fn open(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Live, NoSession> {
     let who = who(&tools.store, config);
@@ -160,7 +168,8 @@ async fn open(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Live, 
     };
     let (sender, events) = mpsc::channel(EVENTS);
     let (session, _) = crate::cloud::connect(&options, sender).await.map_err(NoSession::Cloud)?;
-    Ok(Live { carrier, session: Rc::new(session), events })
+    let template = template(config, carrier).to_owned();
+    Ok(Live { carrier, session: Rc::new(session), events, template })
 }
 
 /// The TLS client of an identity, made afresh: nothing of an older one is carried over by resumption.

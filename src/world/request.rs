@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::connect::template;
 use super::detail::Detail;
 use super::{ANSWER, Ended, RETIRED, Tools, who};
 use crate::cloud::payload::{self, Class, CommitAnswer, Issued, Secret};
@@ -83,6 +84,7 @@ pub(super) async fn register(
     n: u32,
     carrier: Carrier,
     session: Rc<Session>,
+    heard: String,
 ) -> Ended {
     let state = match tools.store.state(n) {
         Ok(state) => state,
@@ -93,10 +95,7 @@ pub(super) async fn register(
         let detail = Detail::new("token", "the generation has no token", remedy);
         return Ended::failed(Outcome::Refused(Verdict::Invalid, None), detail);
     };
-    let template = match carrier {
-        Carrier::Claim => config.claim.template.as_str(),
-        Carrier::Generation(_) => config.rotation.template.as_str(),
-    };
+    let template = template(&config, carrier);
     let mut parameters: BTreeMap<String, String> = config.device.parameters.clone();
     parameters.insert(SERIAL.to_owned(), who.serial);
     let (Ok(operation), Ok(question)) = (
@@ -105,9 +104,16 @@ pub(super) async fn register(
     ) else {
         return unwritable();
     };
+    if heard != template {
+        // A reload has named another template since this session came up.
+        if let Err(error) = session.subscribe(&operation.answers(), tools.deadline(ANSWER)).await {
+            let detail = Detail::of("subscribe", &error, error.remedy());
+            return Ended::failed(Outcome::Refused(Verdict::Denied, None), detail);
+        }
+    }
     let answer = match accepted(session.request(&operation, question, tools.deadline(ANSWER)).await) {
         Ok(answer) => answer,
-        Err(ended) => return *ended,
+        Err(ended) => return denied_claim(*ended, carrier, &who.thing),
     };
     match payload::parse_registered(&answer.body) {
         // Rule 4: another thing than the expected one fails the generation.
@@ -124,6 +130,17 @@ pub(super) async fn register(
             Detail::of("answer", &error, error.remedy()),
         ),
     }
+}
+
+/// Rule 20: whoever reads of a denied claim is told the operator's command.
+fn denied_claim(mut ended: Ended, carrier: Carrier, thing: &str) -> Ended {
+    let denied = matches!(ended.outcome, Outcome::Refused(Verdict::Denied, _)) && carrier == Carrier::Claim;
+    if let Some(detail) = ended.detail.as_mut().filter(|d| denied && d.code == "rejected") {
+        detail.remedy = format!(
+            "the cloud's operator: the allow-list, the hook, or certrot-fleet reclaim {thing} where the thing still holds a certificate"
+        );
+    }
+    ended
 }
 
 /// The commit of a generation, made new each time (rule 10), and its own answer (rule 14).
