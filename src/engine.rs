@@ -136,19 +136,22 @@ impl Engine {
             }
             let wake = if let State::Waiting(wait) = self.machine.state() { Some(wait.until) } else { None };
             tokio::select! {
+                // What happened is heard before what was asked has ended: a session that is closed in the middle of a
+                // request ends both, and only in this order does the core see the two together (rule 22).
+                biased;
+                Some(signal) = std::future::poll_fn(|cx| signals.as_mut().poll_next(cx)) => self.signal(signal),
+                event = self.world.happens() => self.happens(event),
                 outcome = done(&mut self.doing), if self.doing.is_some() => {
                     let Some((effect, _, _)) = self.doing.take() else { continue };
                     let (outcome, detail) = self.world.finish(outcome);
                     self.finished(effect, outcome, detail);
                 }
-                event = self.world.happens() => self.happens(event),
                 Some(order) = self.orders.recv() => self.order(order),
                 report = examined(&mut self.examining), if self.examining.is_some() => {
                     if let Some((_, reply)) = self.examining.take() {
                         let _ = reply.send(orders::json(&report));
                     }
                 }
-                Some(signal) = std::future::poll_fn(|cx| signals.as_mut().poll_next(cx)) => self.signal(signal),
                 () = sleep(clock, wake), if wake.is_some() && !self.stopping => self.turn(Input::Woke),
                 () = &mut stepped => {
                     stepped = watch_steps();
@@ -275,7 +278,10 @@ impl Engine {
 
     fn order(&mut self, order: control::Order) {
         if self.stopping {
-            let _ = order.reply.send(Err(Problem::busy("the daemon is stopping", "try again when it is up")));
+            let detail = "the step in hand is finished, and the daemon takes no more orders";
+            let remedy = "try again when it is up: systemctl status certrotd";
+            let stopping = Problem::new(503, "stopping", "The daemon is stopping", detail, remedy);
+            let _ = order.reply.send(Err(stopping));
             return;
         }
         tracing::debug!(what = ?order.what, uid = order.by.uid, pid = order.by.pid, "ordered");
