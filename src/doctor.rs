@@ -2,16 +2,18 @@
 //!
 //! Serves `certrotctl check` and `rotate-now --dry-run`. It never takes the live session's client id: a second
 //! connection ends after TLS. It changes nothing but a file that it writes and removes in the store.
+//!
+//! What it asks on the live session cannot succeed and is rejected. A policy that does not even allow to ask closes the
+//! session, as it would in a rotation; the daemon comes back by itself.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::cloud::{Session, Target, Times, probe_tls};
-use crate::config::Config;
+use crate::config::{Config, KeySource};
 use crate::control::wire::{CheckReport, CheckResult, CheckStep};
-use crate::keys::{self, MadeType, SoftKey};
 use crate::rotation::{Carrier, Disk};
-use crate::world::{Detail, Tools, ask_in_vain, identity};
+use crate::world::{Detail, Tools, ask_in_vain, identity, listen_for_keys, made_here, register_in_vain};
 
 /// What an examination looks at; made from the daemon's state when it is ordered.
 pub struct Patient {
@@ -25,6 +27,17 @@ pub struct Patient {
     pub disk: Option<Disk>,
     /// Whether the clock is trusted.
     pub clock_trusted: bool,
+    /// Whether RegisterThing's own right is tried, or why not.
+    pub registering: Registering,
+}
+
+/// Whether RegisterThing's own right is tried (rule 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registering {
+    /// With a token that is none.
+    Try,
+    /// Not now, for this reason.
+    Leave(&'static str),
 }
 
 /// Goes through every step, in the order in which a rotation needs them.
@@ -33,7 +46,9 @@ pub async fn examine(patient: Patient) -> CheckReport {
     steps.extend(network(&patient).await);
     steps.push(session(&patient));
     steps.push(answers(&patient).await);
-    steps.push(request());
+    steps.extend(cloud_key(&patient).await);
+    steps.push(registering(&patient).await);
+    steps.push(request(&patient));
     CheckReport { steps }
 }
 
@@ -192,12 +207,57 @@ async fn answers(patient: &Patient) -> CheckStep {
     }
 }
 
-/// A key and a CSR are made and thrown away.
-fn request() -> CheckStep {
+/// What can be tried of `key-source = "cloud"`: each request would mint, so only its answers are listened for.
+async fn cloud_key(patient: &Patient) -> Option<CheckStep> {
     let since = Instant::now();
-    match SoftKey::generate(MadeType::EcdsaP256).and_then(|key| keys::certificate_request(&key)) {
-        Ok(_) => done("request", CheckResult::Ok, "a key and a CSR were made", since),
-        Err(error) => failed("request", &Detail::of("key", &error, error.remedy()), since),
+    if patient.config.identity.key_source == KeySource::Device {
+        return None;
+    }
+    let Some(session) = &patient.session else {
+        return Some(skipped("cloud-key", "there is no session to listen on"));
+    };
+    Some(match listen_for_keys(session, &patient.tools).await {
+        Ok(()) => {
+            let words = "the answers of CreateKeysAndCertificate can be heard; asking would mint, so whether the policy \
+                         allows it is not tried";
+            done("cloud-key", CheckResult::Ok, words, since)
+        }
+        Err(detail) => failed("cloud-key", &detail, since),
+    })
+}
+
+/// RegisterThing with a token that is none, on the live session (rule 7): it costs the fleet's scarcest quota, so it is
+/// part of `check` alone, and not of each.
+async fn registering(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    let session = match (patient.registering, &patient.session) {
+        (Registering::Leave(why), _) => return skipped("register", why),
+        (_, None) => return skipped("register", "there is no session to ask on"),
+        (Registering::Try, Some(session)) => session,
+    };
+    let template = patient.config.rotation.template.as_str();
+    match register_in_vain(session, &patient.tools, template).await {
+        Ok(said) => {
+            let words = format!("{template}: a token that is none was rejected, as it should be ({said})");
+            done("register", CheckResult::Ok, &words, since)
+        }
+        Err(detail) => failed("register", &detail, since),
+    }
+}
+
+/// A key of the configured type and a CSR are made and thrown away.
+fn request(patient: &Patient) -> CheckStep {
+    let since = Instant::now();
+    let identity = &patient.config.identity;
+    if identity.key_source == KeySource::Cloud {
+        return skipped("request", "no key is made here: key-source = \"cloud\"");
+    }
+    match made_here(&patient.config) {
+        Ok(_) => {
+            let words = format!("a key ({}) and a CSR were made", identity.key_type.as_str());
+            done("request", CheckResult::Ok, &words, since)
+        }
+        Err(detail) => failed("request", &detail, since),
     }
 }
 

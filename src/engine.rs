@@ -5,6 +5,9 @@
 //! never blocks on one effect: the loop goes on listening, so status and orders are served at any time, and the
 //! watchdog is fed while the loop turns and no effect is past its own deadline.
 
+mod anew;
+mod examine;
+mod reload;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -14,28 +17,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_core::Stream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::cloud::SessionEvent;
 use crate::cloud::payload::{Condition, parse_rotate};
 use crate::cloud::topics;
-use crate::config::{Config, Facts, Purpose};
-use crate::control::wire::{CheckReport, Problem, Status, Time};
+use crate::control::wire::{Configuration, Problem, Status, Time};
 use crate::control::{self, Feed};
-use crate::doctor::{self, Patient};
 use crate::log::Log;
 use crate::notify::Notify;
 use crate::orders;
 use crate::policy;
-use crate::rotation::{
-    Action, CloudOrder, Effect, Happening, Input, Link, Now, Order, Outcome, Rotation, State,
-};
+use crate::rotation::{Action, CloudOrder, Effect, Happening, Input, Now, Order, Outcome, Rotation, State};
 use crate::status;
 use crate::story::{Story, now};
 use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
 use crate::x509;
 
+use examine::Examination;
 use waits::{done, examined, pause, sleep};
 
 /// What the engine is made with.
@@ -80,6 +80,9 @@ pub struct Engine {
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
     doing: Option<(Effect, Doing, Instant)>,
     examining: Option<Examination>,
+    registering_tried: Option<Instant>,
+    configuration: Configuration,
+    anew: bool,
     since: Time,
     line: String,
     told: BTreeSet<String>,
@@ -87,9 +90,6 @@ pub struct Engine {
 }
 
 type Reply = Result<serde_json::Value, Problem>;
-
-/// A check under way, and where its report goes.
-type Examination = (Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>);
 
 impl Engine {
     /// Puts the parts together.
@@ -109,6 +109,9 @@ impl Engine {
             operators: parts.operators,
             doing: None,
             examining: None,
+            registering_tried: None,
+            configuration: Configuration::default(),
+            anew: false,
             since,
             line: String::new(),
             told: BTreeSet::new(),
@@ -133,19 +136,22 @@ impl Engine {
             }
             let wake = if let State::Waiting(wait) = self.machine.state() { Some(wait.until) } else { None };
             tokio::select! {
+                // What happened is heard before what was asked has ended: a session that is closed in the middle of a
+                // request ends both, and only in this order does the core see the two together (rule 22).
+                biased;
+                Some(signal) = std::future::poll_fn(|cx| signals.as_mut().poll_next(cx)) => self.signal(signal),
+                event = self.world.happens() => self.happens(event),
                 outcome = done(&mut self.doing), if self.doing.is_some() => {
                     let Some((effect, _, _)) = self.doing.take() else { continue };
                     let (outcome, detail) = self.world.finish(outcome);
                     self.finished(effect, outcome, detail);
                 }
-                event = self.world.happens() => self.happens(event),
                 Some(order) = self.orders.recv() => self.order(order),
                 report = examined(&mut self.examining), if self.examining.is_some() => {
                     if let Some((_, reply)) = self.examining.take() {
                         let _ = reply.send(orders::json(&report));
                     }
                 }
-                Some(signal) = std::future::poll_fn(|cx| signals.as_mut().poll_next(cx)) => self.signal(signal),
                 () = sleep(clock, wake), if wake.is_some() && !self.stopping => self.turn(Input::Woke),
                 () = &mut stepped => {
                     stepped = watch_steps();
@@ -199,7 +205,7 @@ impl Engine {
         {
             let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
             self.story.thing = self.world.who().map(|w| w.thing).unwrap_or_default();
-            if matches!(effect, Effect::Issue(_) | Effect::Prove(_)) {
+            if matches!(effect, Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_)) {
                 // A check asks on the same topics: the rotation comes first, whoever asked is told to try again.
                 self.examining = None;
             }
@@ -215,7 +221,9 @@ impl Engine {
         let action = self.machine.step(at, Input::Done(outcome.clone()));
         // The story hears of the end before the next effect begins, and of the machine after it took the end in.
         self.story.ended(effect, &outcome, detail, &self.machine);
+        self.acted(effect, &outcome);
         self.begin(action, &at);
+        self.anew_if_idle();
     }
 
     fn happens(&mut self, event: SessionEvent) {
@@ -270,75 +278,22 @@ impl Engine {
 
     fn order(&mut self, order: control::Order) {
         if self.stopping {
-            let _ = order.reply.send(Err(Problem::busy("the daemon is stopping", "try again when it is up")));
+            let detail = "the step in hand is finished, and the daemon takes no more orders";
+            let remedy = "try again when it is up: systemctl status certrotd";
+            let stopping = Problem::new(503, "stopping", "The daemon is stopping", detail, remedy);
+            let _ = order.reply.send(Err(stopping));
             return;
         }
         tracing::debug!(what = ?order.what, uid = order.by.uid, pid = order.by.pid, "ordered");
-        let examine = match &order.what {
-            control::What::Check => true,
-            control::What::Rotate { dry_run } => *dry_run,
-            _ => false,
-        };
-        if !examine {
-            let answer = orders::carry_out(self, order.what.clone(), order.by);
-            let _ = order.reply.send(answer);
-            return;
-        }
-        if self.examining.is_some() {
-            let _ = order
-                .reply
-                .send(Err(Problem::busy("another check is under way", "wait for it, then try again")));
-            return;
-        }
-        let at = self.now();
-        let carried = matches!(self.machine.link(), Link::Up { carrier, .. } if carrier != crate::rotation::Carrier::Claim);
-        let patient = Patient {
-            tools: std::rc::Rc::clone(&self.world.tools),
-            config: std::rc::Rc::clone(&self.world.config),
-            session: self.world.live.as_ref().filter(|_| carried).map(|l| std::rc::Rc::clone(&l.session)),
-            disk: self.machine.disk().cloned(),
-            clock_trusted: self.machine.clock_is_trusted(&at),
-        };
-        self.examining = Some((Box::pin(doctor::examine(patient)), order.reply));
-    }
-
-    /// Reads the configuration again; a bad one is refused and the old one stays.
-    pub(crate) fn reload(&mut self) -> Result<Vec<&'static str>, Problem> {
-        self.notify.reloading();
-        let facts = Facts::gather(&self.config_path, Purpose::Run);
-        let loaded = Config::load(&self.config_path, &facts);
-        let result = match loaded {
-            Ok((config, warnings)) => {
-                for warning in &warnings {
-                    tracing::warn!("{warning}");
-                }
-                let waits = self.world.config.changes_that_need_restart(&config);
-                self.log.set_level(config.log.level.into());
-                self.operators.send_replace(Arc::new(policy::operators(&config)));
-                self.adopt_config(config);
-                tracing::info!(waiting_for_a_restart = ?waits, "configuration read again");
-                Ok(waits)
+        match &order.what {
+            what @ (control::What::Check | control::What::Rotate { dry_run: true }) => {
+                examine::begin(self, what, order.reply);
             }
-            Err(report) => {
-                let detail = format!("the new configuration is refused and the old one stays:\n{report}");
-                Err(Problem::configuration(detail, "correct the file, then certrotctl reload"))
+            what => {
+                let answer = orders::carry_out(self, what.clone(), order.by);
+                let _ = order.reply.send(answer);
             }
-        };
-        self.notify.ready();
-        self.publish();
-        result
-    }
-
-    /// Puts a configuration in force. What cannot change while running keeps its old value.
-    pub(crate) fn adopt_config(&mut self, mut config: Config) {
-        let old = &self.world.config;
-        config.device.serial = old.device.serial.clone();
-        config.device.thing_name = old.device.thing_name.clone();
-        config.identity.directory = old.identity.directory.clone();
-        config.control.socket = old.control.socket.clone();
-        let policy = policy::of(&config, self.world.who().as_ref());
-        self.world.config = std::rc::Rc::new(config);
-        self.turn(Input::Reload(policy));
+        }
     }
 
     /// Tells everybody how it stands.
@@ -347,6 +302,7 @@ impl Engine {
         let before = self.status.borrow().state;
         let mut status =
             status::status(&self.world, &self.machine, &self.story, &at, self.since, self.stopping);
+        status.configuration = self.configuration.clone();
         if status.state != before {
             self.since = now(&self.world.tools.clock);
             status.since = self.since;

@@ -10,24 +10,16 @@ use crate::control::wire::{Accepted, HistoryEntry, Problem, RotateAccepted, Rota
 use crate::control::{Peer, What};
 use crate::engine::Engine;
 use crate::rotation::{Carrier, Happening, Input, Link, Order, Record};
-use crate::world::Detail;
+use crate::world::{Detail, identity};
 
 type Reply = Result<serde_json::Value, Problem>;
 
 /// Carries out one order.
 pub(crate) fn carry_out(engine: &mut Engine, what: What, by: Peer) -> Reply {
     match what {
-        What::Provision { serial } => provision(engine, serial, by),
+        What::Provision { serial, confirmed } => provision(engine, serial, confirmed, by),
         What::Rotate { .. } => rotate(engine, by),
-        What::Reload => {
-            let waits = engine.reload()?;
-            let text = if waits.is_empty() {
-                "the configuration is read again and in force".to_owned()
-            } else {
-                format!("the configuration is read again; {} change with the next restart", waits.join(", "))
-            };
-            accepted(text)
-        }
+        What::Reload => accepted(engine.reload()?),
         What::Connect => {
             engine.turn(Input::Order(Order::Connect));
             accepted("connects again by itself")
@@ -57,7 +49,7 @@ fn accepted(text: impl Into<String>) -> Reply {
     json(&Accepted { text: text.into(), operation: None })
 }
 
-fn provision(engine: &mut Engine, serial: Option<String>, by: Peer) -> Reply {
+fn provision(engine: &mut Engine, serial: Option<String>, confirmed: bool, by: Peer) -> Reply {
     if let Some(text) = serial {
         let serial = Serial::parse(&text).map_err(|fault| {
             Problem::bad_request(format!("{text:?} cannot be a serial: {}", fault.rule), fault.fix)
@@ -97,16 +89,45 @@ fn provision(engine: &mut Engine, serial: Option<String>, by: Peer) -> Reply {
         let remedy = "certrotctl connect, then try again";
         return Err(Problem::conflict("offline", "an operator took the device offline", remedy));
     }
-    if matches!(engine.machine.link(), Link::Up { carrier: Carrier::Generation(_), .. }) {
-        let detail = format!("{} is provisioned and connected", who.thing);
-        return Err(Problem::conflict("provisioned", detail, "certrotctl rotate-now for a new certificate"));
+    let connected = matches!(engine.machine.link(), Link::Up { carrier: Carrier::Generation(_), .. });
+    if connected {
+        may_give_the_session_up(engine, &who.thing, confirmed)?;
+        tracing::warn!(uid = by.uid, "an operator has the claim tried in the place of the session in hand");
     }
     let (operation, _) = engine.story.open("provision", "order");
-    engine.turn(Input::Order(Order::Provision));
+    if connected {
+        engine.story.claim_by_order = true;
+        engine.claim_anew();
+    } else {
+        engine.turn(Input::Order(Order::Provision));
+    }
     json(&Accepted {
         text: format!("provisions {} with the claim now", who.thing),
         operation: Some(operation),
     })
+}
+
+/// A session that works is given up for the claim only where somebody has said so, and where the claim could be used at
+/// all; the pair in use stays what it is until a new one has carried a session (rules 10 and 20).
+fn may_give_the_session_up(engine: &Engine, thing: &str, confirmed: bool) -> Result<(), Problem> {
+    if !confirmed {
+        let detail = format!("{thing} is provisioned and connected");
+        let remedy = "certrotctl rotate-now for a new certificate; certrotctl provision asks, and then tries the claim all the same";
+        return Err(Problem::conflict("provisioned", detail, remedy));
+    }
+    if engine.machine.contested() {
+        let remedy = "find the other machine first: two clones would retire each other's certificates (certrotctl status)";
+        return Err(Problem::conflict("contested", "another client connects with our client id", remedy));
+    }
+    if !engine.is_idle() {
+        return Err(Problem::busy(
+            "a step is in hand, and its answer is waited for",
+            "try again in a moment",
+        ));
+    }
+    identity(&engine.world.tools, &engine.world.config, Carrier::Claim)
+        .map(drop)
+        .map_err(|detail| Problem::conflict("claim-unusable", detail.text, detail.remedy))
 }
 
 fn rotate(engine: &mut Engine, by: Peer) -> Reply {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::config::{MachineChange, RetireMode};
 use crate::control::wire::{
-    Alert, Certificate, Clock as WireClock, Connection, Generation, Hooks, Level, Mark as WireMark, Retire,
-    Rotation as WireRotation, State as WireState, Status, Time,
+    Alert, Certificate, Clock as WireClock, Configuration, Connection, Generation, Hooks, Level,
+    Mark as WireMark, Retire, Rotation as WireRotation, State as WireState, Status, Time,
 };
 use crate::log::id;
 use crate::rotation::{Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Stage, State, Wait, Why};
@@ -99,6 +99,7 @@ pub fn status(
                 "the clock is before a time that is surely past; that time is used instead".to_owned()
             }),
         },
+        configuration: Configuration::default(),
         generations: disk
             .map(|d| d.slots.iter().map(|s| generation(s, d.current)).collect())
             .unwrap_or_default(),
@@ -184,7 +185,8 @@ pub fn alerts(world: &World, machine: &Rotation, story: &Story, at: &Now) -> Vec
     if let Some(disk) = machine.disk()
         && let Current::Names(n) = disk.current
     {
-        let meant = disk.foreign && world.config.identity.machine_change == MachineChange::Provision;
+        let anew = disk.foreign && world.config.identity.machine_change == MachineChange::Provision;
+        let meant = anew || story.claim_by_order;
         let claims = matches!(machine.link(), Link::Up { carrier: Carrier::Claim, .. });
         if claims && disk.current().is_some() && !meant {
             let text = "no certificate of this device works: the claim is tried".to_owned();
@@ -325,6 +327,9 @@ fn waiting(wait: Wait, machine: &Rotation, story: &Story, thing: &str) -> (WireS
         ),
         Why::StartJitter => {
             (WireState::Waiting, "waits a random while, so that a fleet does not come at once".to_owned())
+        }
+        Why::Unreachable if story.connection.as_ref().is_some_and(|d| d.code == "throttled") => {
+            (WireState::Waiting, format!("the cloud puts connections off{connection}"))
         }
         Why::Unreachable => (WireState::Waiting, format!("the endpoint cannot be reached{connection}")),
         Why::Refused => (WireState::Waiting, format!("the cloud refuses the certificate in use{connection}")),

@@ -42,6 +42,8 @@ pub struct Story {
     pub failures: u32,
     /// Failed attempts to connect with the claim in a row; a file that cannot be read counts as enough of them.
     pub claim_failures: u32,
+    /// Whether an operator has the claim tried although the device's own session worked.
+    pub claim_by_order: bool,
     /// The thing, for the journal's THING.
     pub thing: String,
     last_told: Option<(String, String)>,
@@ -63,6 +65,7 @@ impl Story {
             disk: None,
             failures: 0,
             claim_failures: 0,
+            claim_by_order: false,
             thing: String::new(),
             last_told: None,
         }
@@ -204,6 +207,7 @@ impl Story {
 
     fn session_up(&mut self, carrier: Carrier) {
         self.connection = None;
+        self.claim_by_order = false;
         self.last_told = None;
         self.connection_since = Some(now(&self.tools.clock));
         if let Carrier::Generation(n) = carrier {

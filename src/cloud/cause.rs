@@ -70,11 +70,14 @@ pub enum Cause {
         /// What the TLS library says.
         detail: String,
     },
-    /// CONNACK with a return code other than 0 (MQTT 3.1.1, table 3.1).
+    /// CONNACK with a return code other than 0 and 3 (MQTT 3.1.1, table 3.1; AWS has a 7 of its own).
     #[error("CONNECT was refused with return code {}: {}", .0, connack_words(*.0))]
     ConnackRefused(u8),
+    /// CONNACK with return code 3: says nothing of our certificate.
+    #[error("the server takes no CONNECT now (return code 3): too many at once, or an outage")]
+    Throttled,
     /// The server closed after CONNECT without a CONNACK: refusal, throttling, outage or a detached policy.
-    #[error("the server closed the connection without a CONNACK")]
+    #[error("the server closed the connection without a CONNACK: refused or throttled, it does not say")]
     ClosedBeforeConnack,
     /// The server (or the network) closed an established connection.
     #[error("the server closed the connection")]
@@ -124,7 +127,9 @@ impl Cause {
             Cause::TlsFault { .. } => {
                 Remedy::Person("check that [aws] endpoint and port lead to an MQTT service over TLS")
             }
-            Cause::ConnackRefused(3) => Remedy::Time("the service is not available; tried again by itself"),
+            Cause::Throttled => Remedy::Time(
+                "time: tried again with growing waits; AWS takes one CONNECT a second of a client id, 500 of an account",
+            ),
             Cause::ConnackRefused(_) | Cause::ClosedBeforeConnack => Remedy::Certificate(
                 "certificate inactive or detached, policy without iot:Connect for this client id, or throttled",
             ),
@@ -146,6 +151,7 @@ impl Cause {
             Cause::TlsAlert { .. } => "tls-alert",
             Cause::TlsFault { .. } => "tls-fault",
             Cause::ConnackRefused(_) => "connack-refused",
+            Cause::Throttled => "throttled",
             Cause::ClosedBeforeConnack => "closed-before-connack",
             Cause::Closed => "closed",
             Cause::KeepAlive => "keep-alive",
@@ -190,17 +196,17 @@ impl ConnectFailure {
     ///
     /// A CONNACK with a refusal and an alert say that it did not; silence or a bare close do not say.
     pub fn old_session_may_be_gone(&self) -> bool {
-        self.connect_sent && !matches!(self.cause, Cause::ConnackRefused(_) | Cause::TlsAlert { .. })
+        self.connect_sent
+            && !matches!(self.cause, Cause::ConnackRefused(_) | Cause::Throttled | Cause::TlsAlert { .. })
     }
 
     /// Rule 19: whether this counts as a refusal of the certificate; never before the server was verified.
     pub fn is_refusal(&self) -> bool {
         self.server_verified
             && match self.cause {
-                Cause::TlsAlert { .. } | Cause::ClosedBeforeConnack => true,
+                Cause::TlsAlert { .. } | Cause::ClosedBeforeConnack | Cause::ConnackRefused(_) => true,
                 // With TLS 1.2 the server judges us before its Finished; a bare close there is its verdict.
                 Cause::TlsFault { .. } => true,
-                Cause::ConnackRefused(code) => code != 3,
                 _ => false,
             }
     }
@@ -227,12 +233,14 @@ pub(super) fn of_library(error: &ConnectionError, established: bool) -> Cause {
     match error {
         ConnectionError::NetworkTimeout => Cause::Timeout(Step::Connack),
         ConnectionError::FlushTimeout | ConnectionError::DisconnectTimeout => Cause::Timeout(Step::Write),
-        ConnectionError::ConnectionRefused(code) => Cause::ConnackRefused(connack_code(*code)),
+        ConnectionError::ConnectionRefused(code) => of_connack(connack_code(*code)),
         ConnectionError::RequestsDone => Cause::Ended,
         ConnectionError::Io(io) => of_io(io, closed),
         ConnectionError::MqttState(state) => match state {
             StateError::Io(io) | StateError::Deserialization(rumqttc::Error::Io(io)) => of_io(io, closed),
             StateError::ConnectionAborted => closed,
+            // A code that MQTT 3.1.1 does not have, such as AWS's 7, is a refusal all the same.
+            StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(code)) => of_connack(*code),
             StateError::AwaitPingResp | StateError::CollisionTimeout => Cause::KeepAlive,
             // The texts of these name packet types and sizes only.
             other => Cause::Protocol { detail: other.to_string() },
@@ -305,6 +313,10 @@ fn alert_name(alert: AlertDescription) -> String {
     name
 }
 
+fn of_connack(code: u8) -> Cause {
+    if code == 3 { Cause::Throttled } else { Cause::ConnackRefused(code) }
+}
+
 fn connack_code(code: ConnectReturnCode) -> u8 {
     match code {
         ConnectReturnCode::Success => 0,
@@ -320,7 +332,6 @@ fn connack_words(code: u8) -> &'static str {
     match code {
         1 => "protocol version not accepted",
         2 => "client id not accepted",
-        3 => "server unavailable",
         4 => "bad user name or password",
         5 => "not authorised",
         _ => "unknown code",
@@ -345,7 +356,8 @@ mod tests {
         let closed = Cause::TlsFault { detail: String::new() };
         assert!(failure(closed.clone(), false, true).is_refusal(), "TLS 1.2 closes before Finished");
         assert!(!failure(closed, false, false).is_refusal(), "not TLS at all");
-        assert!(!failure(Cause::ConnackRefused(3), true, true).is_refusal(), "3 is an outage");
+        assert!(failure(Cause::ConnackRefused(7), true, true).is_refusal(), "AWS's own");
+        assert!(!failure(Cause::Throttled, true, true).is_refusal(), "weather");
         assert!(!failure(Cause::Timeout(Step::Connack), true, true).is_refusal());
         assert!(!failure(Cause::UntrustedServer { detail: String::new() }, false, false).is_refusal());
     }
@@ -355,6 +367,7 @@ mod tests {
         assert!(failure(Cause::ClosedBeforeConnack, true, true).old_session_may_be_gone());
         assert!(failure(Cause::Timeout(Step::Connack), true, true).old_session_may_be_gone());
         assert!(!failure(Cause::ConnackRefused(5), true, true).old_session_may_be_gone());
+        assert!(!failure(Cause::Throttled, true, true).old_session_may_be_gone());
         assert!(!failure(Cause::TlsAlert { alert: String::new() }, true, true).old_session_may_be_gone());
         assert!(!failure(Cause::Timeout(Step::Tls), false, false).old_session_may_be_gone());
     }

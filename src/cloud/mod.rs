@@ -16,8 +16,10 @@
 //! | --- | --- | --- |
 //! | DNS, TCP, time-out | the step of the dial | no |
 //! | untrusted server | the check of the server's certificate failed | no |
-//! | TLS alert, CONNACK 1, 2, 4, 5, bare close | the server was verified before | yes |
-//! | CONNACK 3, time-out | weather | no |
+//! | TLS alert, CONNACK with any other code than 3, bare close | the server was verified before | yes |
+//! | throttled (CONNACK 3), time-out | weather | no |
+//!
+//! A throttled CONNECT may also end in a bare close: then the wire does not tell it from a refusal, and the texts say so.
 
 pub mod cause;
 pub mod dial;

@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 use super::cause::{self, Cause, ConnectFailure, Step};
 use super::dial::{DialFailure, Dialled, Listening, Target, dial};
 use super::error::{PublishError, SubscribeError};
-use super::outbox::{Carried, NoRoom};
+use super::outbox::{Carried, NoRoom, Outbox};
 use super::pump::{SessionEvent, Shared, run};
 use super::request::{Answer, RequestError};
 use super::tls::ClientIdentity;
@@ -161,7 +161,7 @@ impl Session {
             }
         };
         let waited = timeout_at(until, async {
-            self.send(place.id, topic, payload).await;
+            send(&self.client, &self.shared.outbox, place.id, topic, payload).await;
             done.await
         })
         .await;
@@ -264,6 +264,21 @@ impl Session {
     /// Returns once all are handed to the connection, or after `deadline`; what is left then, or where the connection
     /// ends, stays in the outbox for the next successor.
     pub async fn resend(&self, carried: Carried, deadline: Duration) {
+        let all = send_all(self.client.clone(), Arc::clone(&self.shared.outbox), self.take_in(carried));
+        // Nothing more to do when it takes too long: the next successor takes what is left.
+        let _ = timeout(deadline, all).await;
+    }
+
+    /// As `resend`, without waiting: for a session that is in use already. Its own publishes may overtake them.
+    pub fn take_over(&self, carried: Carried) {
+        if !carried.is_empty() {
+            let queue = self.take_in(carried);
+            tokio::spawn(send_all(self.client.clone(), Arc::clone(&self.shared.outbox), queue));
+        }
+    }
+
+    /// Puts a predecessor's letters into the outbox.
+    fn take_in(&self, carried: Carried) -> Vec<(u64, String, Bytes)> {
         let mut queue = Vec::new();
         for letter in carried.letters {
             let (topic, payload) = (letter.topic.clone(), letter.payload.clone());
@@ -272,27 +287,7 @@ impl Session {
                 place.keep();
             }
         }
-        let all = async {
-            for (id, topic, payload) in queue {
-                self.send(id, &topic, payload).await;
-            }
-        };
-        // Nothing more to do when it takes too long: the next successor takes what is left.
-        let _ = timeout(deadline, all).await;
-    }
-
-    /// Hands a letter of the outbox to the library and has its acknowledgement noted.
-    async fn send(&self, id: u64, topic: &str, payload: Bytes) {
-        let queued = self.client.publish_tracked(topic, payload, PublishOptions::at_least_once()).await;
-        // Not queued: the connection has ended and the letter stays for the successor.
-        if let Ok(notice) = queued {
-            let outbox = Arc::clone(&self.shared.outbox);
-            tokio::spawn(async move {
-                if notice.wait_async().await.is_ok() {
-                    outbox.acknowledged(id);
-                }
-            });
-        }
+        queue
     }
 
     /// The cause, after the library has shown that the connection has ended.
@@ -310,6 +305,27 @@ impl fmt::Debug for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Hands letters of the outbox to the library, in order.
+async fn send_all(client: AsyncClient, outbox: Arc<Outbox>, queue: Vec<(u64, String, Bytes)>) {
+    for (id, topic, payload) in queue {
+        send(&client, &outbox, id, &topic, payload).await;
+    }
+}
+
+/// Hands a letter of the outbox to the library and has its acknowledgement noted.
+async fn send(client: &AsyncClient, outbox: &Arc<Outbox>, id: u64, topic: &str, payload: Bytes) {
+    let queued = client.publish_tracked(topic, payload, PublishOptions::at_least_once()).await;
+    // Not queued: the connection has ended and the letter stays for the successor.
+    if let Ok(notice) = queued {
+        let outbox = Arc::clone(outbox);
+        tokio::spawn(async move {
+            if notice.wait_async().await.is_ok() {
+                outbox.acknowledged(id);
+            }
+        });
     }
 }
 

@@ -71,6 +71,8 @@ pub enum What {
     Provision {
         /// The serial, where the configuration leaves it open.
         serial: Option<String>,
+        /// Whether a session that works may be given up for it.
+        confirmed: bool,
     },
     /// `POST /v1/rotate` → [`wire::RotateAccepted`], or [`wire::CheckReport`] for a dry run.
     Rotate {

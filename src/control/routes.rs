@@ -135,8 +135,8 @@ async fn routed(
             what
         }
         Path::Provision => {
-            let ProvisionRequest { serial } = read(&shared.limits, body).await?;
-            What::Provision { serial }
+            let ProvisionRequest { serial, confirmed } = read(&shared.limits, body).await?;
+            What::Provision { serial, confirmed }
         }
         Path::Rotation => What::Patch(changes(read(&shared.limits, body).await?)?),
         Path::History => What::History,

@@ -160,6 +160,7 @@ async fn provision(
     yes: bool,
 ) -> Result<Exit, Failure> {
     let status: Status = read(&client.get("/v1/status").await?)?;
+    let provisioned = status.certificate.is_some();
     if let Some(certificate) = status.certificate.filter(|_| !yes) {
         let thing = clean(status.thing_name.as_deref().unwrap_or("this device"));
         let question = format!(
@@ -182,7 +183,7 @@ async fn provision(
         }
     }
     // A request of plain strings always becomes JSON.
-    let body = serde_json::to_value(ProvisionRequest { serial }).unwrap_or_default();
+    let body = serde_json::to_value(ProvisionRequest { serial, confirmed: provisioned }).unwrap_or_default();
     order(client, out, "/v1/provision", &body).await
 }
 

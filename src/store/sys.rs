@@ -15,13 +15,14 @@ use nix::errno::Errno;
 use nix::fcntl::{self, AtFlags, OFlag};
 use nix::sys::stat::{self, FileStat, Mode, SFlag};
 use nix::unistd::{self, UnlinkatFlags};
+use tempfile::TempPath;
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// An open directory; the path is for messages only.
+/// An open directory; the path is for messages, and for the last resort of `clear`.
 #[derive(Debug)]
 pub(super) struct Dir {
     fd: OwnedFd,
@@ -168,7 +169,7 @@ impl Dir {
         match File::from(fd).take(limit as u64 + 1).read_to_end(&mut bytes) {
             Ok(n) if n > limit => Ok(Content::TooLong),
             Ok(_) => Ok(Content::Bytes(bytes)),
-            Err(e) => failed(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
+            Err(e) => failed(errno_of(&e)),
         }
     }
 
@@ -184,35 +185,60 @@ impl Dir {
     /// Makes a file that was not there: 0600 from its creation, written, synced. The directory is not synced.
     pub(super) fn create(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let failed = |e| StoreError::io("write", self.at(name), e);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         step("create", name).map_err(failed)?;
-        let mut file = File::from(fcntl::openat(&self.fd, name, flags, PRIVATE_FILE).map_err(failed)?);
-        if let Err(e) = step("write", name) {
-            // The power goes while it is being written: half of it is there.
-            let _ = file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default());
-            return Err(failed(e));
-        }
-        file.write_all(bytes).map_err(|e| failed(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
-        step("fsync", name).map_err(failed)?;
-        unistd::fsync(&file).map_err(failed)
+        let fd = fcntl::openat(&self.fd, name, FRESH, PRIVATE_FILE).map_err(failed)?;
+        self.fill(File::from(fd), name, bytes)
     }
 
     /// Puts a whole new file in the place of an old one: temporary file, fsync, rename, fsync of the directory.
     /// With `wipe_old` the old bytes are overwritten once they have no name any more (best effort).
     pub(super) fn replace(&self, name: &str, bytes: &[u8], wipe_old: bool) -> Result<()> {
-        let temporary = format!("{TEMPORARY}{name}");
+        let label = format!("{TEMPORARY}{name}");
         let old = if wipe_old { self.writable(name) } else { None };
-        self.discard(&temporary)?;
-        let done = self.create(&temporary, bytes).and_then(|()| self.rename(&temporary, self, name));
+        let failed = |e| StoreError::io("write", self.at(&label), errno_of(&e));
+        // The name is tempfile's, unique in the directory; the file is made by descriptor, so that no link is followed.
+        // Its own clean-up goes by path and comes last, for what ours by descriptor (which wipes) has left.
+        let temporary = tempfile::Builder::new()
+            .prefix(&format!("{label}-"))
+            .make_in(&self.path, |path| {
+                step("create", &label)?;
+                Ok(File::from(fcntl::openat(&self.fd, last_of(path), FRESH, PRIVATE_FILE)?))
+            })
+            .map_err(failed)?;
+        let (file, path) = temporary.into_parts();
+        let done = self.fill(file, &label, bytes).and_then(|()| self.rename(last_of(&path), self, name));
         if let Err(e) = done {
-            let _ = self.discard(&temporary);
+            self.clear(path);
             return Err(e);
         }
+        // Nothing has that name any more: nothing is left to clean up. On Unix this cannot fail.
+        let _ = path.keep();
         self.sync()?;
         if let Some(old) = old {
             overwrite(old);
         }
         Ok(())
+    }
+
+    /// Removes a temporary file after a failure: by descriptor, wiped; where that fails too, in tempfile's way.
+    fn clear(&self, temporary: TempPath) {
+        let name = last_of(&temporary).to_owned();
+        if self.discard(&name).is_ok() || step("unlink", &name).is_err() {
+            let _ = temporary.keep();
+        }
+    }
+
+    /// Writes a new file and syncs it.
+    fn fill(&self, mut file: File, name: &str, bytes: &[u8]) -> Result<()> {
+        let failed = |e| StoreError::io("write", self.at(name), e);
+        if let Err(e) = step("write", name) {
+            // The power goes while it is being written: half of it is there.
+            let _ = file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default());
+            return Err(failed(e));
+        }
+        file.write_all(bytes).map_err(|e| failed(errno_of(&e)))?;
+        step("fsync", name).map_err(failed)?;
+        unistd::fsync(&file).map_err(failed)
     }
 
     /// Renames; the directories are not synced.
@@ -302,6 +328,16 @@ fn overwrite(mut file: File) {
     }
 }
 
+/// The name of a path in its directory.
+fn last_of(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
+}
+
+/// What the system said.
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
 /// What a stat says the thing is.
 pub(super) fn kind_of(stat: &FileStat) -> Kind {
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
@@ -326,6 +362,13 @@ fn reading(_name: &str) -> nix::Result<()> {
 
 #[cfg(test)]
 use super::power::{reading, step};
+
+/// How a file is made: it was not there, and nothing is followed.
+const FRESH: OFlag = OFlag::O_WRONLY
+    .union(OFlag::O_CREAT)
+    .union(OFlag::O_EXCL)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
 
 /// Begins every name that goes at start.
 pub(super) const TEMPORARY: &str = ".tmp-";

@@ -10,10 +10,9 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::detail::Detail;
-use super::{CONNECT, Ended, GOODBYE, LinkChange, Live, Tools, Who, who};
-use crate::cloud::payload::not_a_csr;
+use super::{CONNECT, Ended, GOODBYE, Left, LinkChange, Live, Tools, Who, who};
 use crate::cloud::proof::{prove as prove_session, rotation_answers};
-use crate::cloud::topics::{Operation, standing};
+use crate::cloud::topics::standing;
 use crate::cloud::{Carried, ClientIdentity, ConnectFailure, Options, Session, Target};
 use crate::config::Config;
 use crate::keys::Today;
@@ -26,32 +25,32 @@ pub(super) async fn connect(
     config: Rc<Config>,
     carrier: Carrier,
     old: Option<Live>,
-    mut carried: Carried,
+    letters: Carried,
 ) -> Ended {
+    let mut left = Left { letters, ..Left::default() };
     if let Some(old) = old {
-        carried.append(old.session.take_unacknowledged());
-        old.session.disconnect(GOODBYE).await;
+        left.append(old.end(GOODBYE).await);
     }
-    let down = |ended: Ended, carried| Ended { link: LinkChange::Down, carried, ..ended };
+    let down = |ended: Ended, left| Ended { link: LinkChange::Down, left, ..ended };
     let live = match open(&tools, &config, carrier).await {
         Ok(live) => live,
-        Err(failure) => return down(failure.ended(), carried),
+        Err(failure) => return down(failure.ended(), left),
     };
-    live.session.resend(carried, tools.deadline(CONNECT)).await;
+    live.session.resend(std::mem::take(&mut left.letters), tools.deadline(CONNECT)).await;
     let filters = match filters(&tools, &config, carrier) {
         Ok(filters) => filters,
         Err(detail) => {
-            return down(Ended::failed(Outcome::Local, detail), live.session.take_unacknowledged());
+            left.append(live.end(GOODBYE).await);
+            return down(Ended::failed(Outcome::Local, detail), left);
         }
     };
     // Subscribed anew each time: whether a session carries over is not known (facts), and costs one packet.
     if let Err(error) = live.session.subscribe(&filters, tools.deadline(CONNECT)).await {
         let detail = Detail::of("subscribe", &error, error.remedy());
-        let carried = live.session.take_unacknowledged();
-        live.session.disconnect(GOODBYE).await;
-        return down(Ended::failed(Outcome::Failed(Trouble::Unfit), detail), carried);
+        left.append(live.end(GOODBYE).await);
+        return down(Ended::failed(Outcome::Failed(Trouble::Unfit), detail), left);
     }
-    Ended { link: LinkChange::Up(live), ..Ended::new(Outcome::Done) }
+    Ended { link: LinkChange::Up(live), left, ..Ended::new(Outcome::Done) }
 }
 
 /// Connects with a generation beside the session in hand, takes over, and proves it (rules 7 to 9).
@@ -60,24 +59,25 @@ pub(super) async fn prove(
     config: Rc<Config>,
     n: u32,
     old: Option<Rc<Session>>,
-    mut carried: Carried,
+    letters: Carried,
 ) -> Ended {
     let carrier = Carrier::Generation(n);
+    let mut left = Left { letters, ..Left::default() };
     let live = match open(&tools, &config, carrier).await {
         Ok(live) => live,
         Err(failure) => {
             // Refused or never asked: the session in hand is as it was. No CONNACK: it may be gone (rule 8).
             let link = if failure.lost() { LinkChange::Down } else { LinkChange::Keep };
             if let (LinkChange::Down, Some(old)) = (&link, &old) {
-                carried.append(old.take_unacknowledged());
+                left.letters.append(last_words(old).await);
             }
-            return Ended { link, carried, ..failure.ended() };
+            return Ended { link, left, ..failure.ended() };
         }
     };
     if let Some(old) = &old {
-        carried.append(old.take_unacknowledged());
+        left.letters.append(old.take_unacknowledged());
     }
-    live.session.resend(carried, tools.deadline(CONNECT)).await;
+    live.session.resend(std::mem::take(&mut left.letters), tools.deadline(CONNECT)).await;
     let asked = who(&tools.store, &config).ok_or("the thing name is not known").and_then(|who| {
         let standing = standing(&who.thing).map_err(|_| "the thing name is not one")?;
         let answers = rotation_answers(config.rotation.template.as_str()).map_err(|_| "no template name")?;
@@ -89,15 +89,26 @@ pub(super) async fn prove(
             .map_err(|error| Detail::of("proof", &error, error.remedy())),
         Err(why) => Err(Detail::new("proof", *why, "a person: check [device] in the configuration")),
     };
+    if let Some(old) = &old {
+        last_words(old).await;
+    }
     match proof {
-        Ok(()) => Ended { link: LinkChange::Up(live), ..Ended::new(Outcome::Done) },
+        Ok(()) => Ended { link: LinkChange::Up(live), left, ..Ended::new(Outcome::Done) },
         Err(detail) => {
-            let carried = live.session.take_unacknowledged();
-            live.session.disconnect(GOODBYE).await;
+            left.append(live.end(GOODBYE).await);
             let failed = Ended::failed(Outcome::Failed(Trouble::Unfit), detail);
-            Ended { link: LinkChange::Down, carried, ..failed }
+            Ended { link: LinkChange::Down, left, ..failed }
         }
     }
+}
+
+/// Waits for the end of the session that was taken over, so that what it had read from the wire (and acknowledged) is
+/// with the world before its successor is; gives what it leaves unacknowledged.
+async fn last_words(old: &Session) -> Carried {
+    if tokio::time::timeout(GOODBYE, old.closed()).await.is_err() {
+        old.disconnect(GOODBYE).await;
+    }
+    old.take_unacknowledged()
 }
 
 /// Why there is no session.
@@ -131,6 +142,14 @@ fn trouble(failure: &ConnectFailure) -> Trouble {
     }
 }
 
+/// The template that an identity registers by.
+pub(super) fn template(config: &Config, carrier: Carrier) -> &str {
+    match carrier {
+        Carrier::Claim => config.claim.template.as_str(),
+        Carrier::Generation(_) => config.rotation.template.as_str(),
+    }
+}
+
 /// Dials with an identity and gets a CONNACK.
 async fn open(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Live, NoSession> {
     let who = who(&tools.store, config);
@@ -149,7 +168,8 @@ async fn open(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Live, 
     };
     let (sender, events) = mpsc::channel(EVENTS);
     let (session, _) = crate::cloud::connect(&options, sender).await.map_err(NoSession::Cloud)?;
-    Ok(Live { carrier, session: Rc::new(session), events })
+    let template = template(config, carrier).to_owned();
+    Ok(Live { carrier, session: Rc::new(session), events, template })
 }
 
 /// The TLS client of an identity, made afresh: nothing of an older one is carried over by resumption.
@@ -216,22 +236,6 @@ fn filters(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Vec<Strin
             filters.extend(rotation_answers(config.rotation.template.as_str()).map_err(bad)?);
             Ok(filters)
         }
-    }
-}
-
-/// Tries on the live session whether its answers come: a request that is no CSR is rejected, and nothing is minted.
-pub(crate) async fn ask_in_vain(session: &Session, tools: &Tools) -> Result<(), Detail> {
-    let question = Zeroizing::new(not_a_csr().to_vec());
-    let answer =
-        session.request(&Operation::create_from_csr(), question, tools.deadline(super::ANSWER)).await;
-    match answer {
-        Ok(answer) if !answer.accepted => Ok(()),
-        Ok(_) => Err(Detail::new(
-            "proof",
-            "a request that is no CSR was accepted",
-            "a person: check [aws] endpoint",
-        )),
-        Err(error) => Err(Detail::of("answers", &error, error.remedy())),
     }
 }
 

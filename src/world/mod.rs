@@ -6,6 +6,8 @@
 
 mod connect;
 mod detail;
+mod in_vain;
+mod live;
 mod request;
 
 use std::cell::RefCell;
@@ -16,17 +18,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use crate::clock::Clock;
-use crate::cloud::{Carried, Session, SessionEvent};
-use crate::config::{Config, KeySource, Serial};
+use crate::cloud::SessionEvent;
+use crate::config::{Config, Serial};
 use crate::keys::Today;
 use crate::rotation::{Carrier, Current, Effect, Outcome, Record, Wall};
 use crate::store::{Finding, Store, StoreError};
 
-pub(crate) use connect::{ask_in_vain, identity};
+pub(crate) use connect::identity;
 pub use detail::Detail;
+pub(crate) use in_vain::{ask_in_vain, listen_for_keys, register_in_vain};
+use live::Left;
+pub use live::Live;
+pub(crate) use request::made_here;
 
 /// One effect under way.
 pub type Doing = Pin<Box<dyn Future<Output = Ended>>>;
@@ -38,12 +42,12 @@ pub struct Ended {
     /// For people, where something failed or was said.
     pub detail: Option<Detail>,
     link: LinkChange,
-    carried: Carried,
+    left: Left,
 }
 
 impl Ended {
     fn new(outcome: Outcome) -> Self {
-        Ended { outcome, detail: None, link: LinkChange::Keep, carried: Carried::default() }
+        Ended { outcome, detail: None, link: LinkChange::Keep, left: Left::default() }
     }
 
     fn failed(outcome: Outcome, detail: Detail) -> Self {
@@ -56,16 +60,6 @@ enum LinkChange {
     Keep,
     Down,
     Up(Live),
-}
-
-/// A session in hand.
-pub struct Live {
-    /// Whose identity carries it.
-    pub carrier: Carrier,
-    /// The connection.
-    pub session: Rc<Session>,
-    /// What happens on it by itself.
-    pub events: mpsc::Receiver<SessionEvent>,
 }
 
 /// Who this device is.
@@ -124,13 +118,13 @@ pub struct World {
     pub config: Rc<Config>,
     /// The session in hand.
     pub live: Option<Live>,
-    carried: Carried,
+    left: Left,
 }
 
 impl World {
     /// Joins the adapters.
     pub fn new(tools: Tools, config: Config) -> Self {
-        World { tools: Rc::new(tools), config: Rc::new(config), live: None, carried: Carried::default() }
+        World { tools: Rc::new(tools), config: Rc::new(config), live: None, left: Left::default() }
     }
 
     /// Who this device is, from the configuration or from the store; `None` while nobody has said.
@@ -158,33 +152,34 @@ impl World {
             Effect::Hangup => {
                 let old = self.live.take();
                 Box::pin(async move {
-                    if let Some(old) = old {
-                        old.session.disconnect(GOODBYE).await;
-                    }
-                    Ended { link: LinkChange::Down, ..Ended::new(Outcome::Done) }
+                    let left = match old {
+                        Some(old) => old.end(GOODBYE).await,
+                        None => Left::default(),
+                    };
+                    Ended { link: LinkChange::Down, left, ..Ended::new(Outcome::Done) }
                 })
             }
             Effect::Connect(carrier) => {
                 let old = self.live.take();
-                let carried = std::mem::take(&mut self.carried);
-                Box::pin(connect::connect(tools, config, carrier, old, carried))
+                let letters = std::mem::take(&mut self.left.letters);
+                Box::pin(connect::connect(tools, config, carrier, old, letters))
             }
             Effect::Prove(n) => {
-                let carried = std::mem::take(&mut self.carried);
-                Box::pin(connect::prove(tools, config, n, live.map(|(_, s)| s), carried))
+                let letters = std::mem::take(&mut self.left.letters);
+                // A claim's session has another client id: nobody evicts it, and nothing comes over it that is not asked for.
+                let evicted = live.filter(|(carrier, _)| *carrier != Carrier::Claim).map(|(_, s)| s);
+                Box::pin(connect::prove(tools, config, n, evicted, letters))
             }
-            Effect::Issue(origin) => match (live, config.identity.key_source) {
-                (None, _) => ready(no_session()),
-                (Some((_, session)), KeySource::Device) => {
-                    Box::pin(request::issue(tools, config, origin, session))
-                }
-                (Some((_, session)), KeySource::Cloud) => {
-                    Box::pin(request::issue_in_cloud(tools, config, origin, session))
-                }
+            Effect::Issue(origin) => match live {
+                None => ready(no_session()),
+                Some((_, session)) => Box::pin(request::issue(tools, config, origin, session)),
             },
             Effect::Register(n) => match live {
                 None => ready(no_session()),
-                Some((carrier, session)) => Box::pin(request::register(tools, config, n, carrier, session)),
+                Some((carrier, session)) => {
+                    let heard = self.live.as_ref().map(|l| l.template.clone()).unwrap_or_default();
+                    Box::pin(request::register(tools, config, n, carrier, session, heard))
+                }
             },
             Effect::Commit(n) => match live {
                 None => ready(no_session()),
@@ -195,17 +190,22 @@ impl World {
 
     /// Takes in what an effect left behind, and gives what the core is told.
     pub fn finish(&mut self, ended: Ended) -> (Outcome, Option<Detail>) {
-        self.carried.append(ended.carried);
         match ended.link {
             LinkChange::Keep => {}
-            LinkChange::Down => self.live = None,
-            LinkChange::Up(live) => self.live = Some(live),
+            LinkChange::Down => self.replace(None),
+            LinkChange::Up(live) => self.replace(Some(live)),
         }
+        self.left.append(ended.left);
+        self.hand_on();
         (ended.outcome, ended.detail)
     }
 
-    /// Waits for the next thing that happens on the session in hand; for ever while there is none.
+    /// Waits for the next thing that happens on the session in hand, after what older ones left unread; for ever while
+    /// there is none.
     pub async fn happens(&mut self) -> SessionEvent {
+        if let Some(event) = self.left.unread.pop_front() {
+            return event;
+        }
         match &mut self.live {
             // A closed channel is a session whose task is gone: the same as its end.
             Some(live) => match live.events.recv().await {
@@ -218,8 +218,19 @@ impl World {
 
     /// Drops the session in hand, whose end has been seen; what applications published goes to the next one.
     pub fn lost(&mut self) {
-        if let Some(live) = self.live.take() {
-            self.carried.append(live.session.take_unacknowledged());
+        self.replace(None);
+    }
+
+    fn replace(&mut self, next: Option<Live>) {
+        if let Some(mut old) = std::mem::replace(&mut self.live, next) {
+            self.left.append(old.leave());
+        }
+    }
+
+    /// What applications published waits for no reconnect while a session is there.
+    fn hand_on(&mut self) {
+        if let Some(live) = &self.live {
+            live.session.take_over(std::mem::take(&mut self.left.letters));
         }
     }
 }

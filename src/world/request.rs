@@ -5,77 +5,76 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::connect::template;
 use super::detail::Detail;
 use super::{ANSWER, Ended, RETIRED, Tools, who};
 use crate::cloud::payload::{self, Class, CommitAnswer, Issued, Secret};
 use crate::cloud::topics::Operation;
 use crate::cloud::{Answer, RequestError, Session};
-use crate::config::{Config, KeyType};
+use crate::config::{Config, KeySource, KeyType};
 use crate::keys::{self, Key, MadeType, SoftKey};
 use crate::rotation::{Asked, Carrier, Certificate, Mark, Origin, Outcome, Slot, Stage, Verdict};
 use crate::store::{NewGeneration, Pair, Token};
 use crate::x509::{Leaf, leaf};
 use zeroize::Zeroizing;
 
-/// Makes a key here, has its certificate issued, checks it and makes both durable.
+/// Has a certificate issued, for a key that is made here (`key-source = "device"`) or comes with it (`"cloud"`); checks
+/// both and makes them durable.
 pub(super) async fn issue(
     tools: Rc<Tools>,
     config: Rc<Config>,
     origin: Origin,
     session: Rc<Session>,
 ) -> Ended {
-    if let Err(detail) = room(&tools) {
-        return Ended::failed(Outcome::Local, detail);
-    }
+    let minted = mint(&tools, &config, origin, &session).await;
+    minted.unwrap_or_else(|ended| *ended)
+}
+
+async fn mint(
+    tools: &Tools,
+    config: &Config,
+    origin: Origin,
+    session: &Session,
+) -> Result<Ended, Box<Ended>> {
+    let here = |detail| Box::new(Ended::failed(Outcome::Local, detail));
+    room(tools).map_err(here)?;
+    let (operation, question, made) = match config.identity.key_source {
+        KeySource::Device => {
+            let (key, csr) = made_here(config).map_err(here)?;
+            let question = payload::create_from_csr(&csr).map_err(|_| Box::new(unwritable()))?;
+            (Operation::create_from_csr(), question, Some(key))
+        }
+        KeySource::Cloud => (Operation::create_keys(), payload::create_keys().to_vec().into(), None),
+    };
+    let answer = accepted(session.request(&operation, question, tools.deadline(ANSWER)).await)?;
+    let wrong = |detail| Box::new(contradicts(detail));
+    let issued = payload::parse_issued(&answer.body)
+        .map_err(|error| wrong(Detail::of("answer", &error, error.remedy())))?;
+    let key = match made {
+        Some(key) => key,
+        None => sent_along(&issued).map_err(wrong)?,
+    };
+    Ok(keep(tools, config, origin, issued, &key))
+}
+
+/// A key of the configured type and its CSR (PEM).
+pub(crate) fn made_here(config: &Config) -> Result<(SoftKey, String), Detail> {
     let kind = match config.identity.key_type {
         KeyType::EcdsaP256 => MadeType::EcdsaP256,
         KeyType::EcdsaP384 => MadeType::EcdsaP384,
     };
-    let made = SoftKey::generate(kind).and_then(|key| keys::certificate_request(&key).map(|csr| (key, csr)));
-    let (key, csr) = match made {
-        Ok(made) => made,
-        Err(error) => return Ended::failed(Outcome::Local, Detail::of("key", &error, error.remedy())),
-    };
-    let Ok(question) = payload::create_from_csr(&csr) else { return unwritable() };
-    let answer = session.request(&Operation::create_from_csr(), question, tools.deadline(ANSWER)).await;
-    let issued = match accepted(answer) {
-        Ok(answer) => answer,
-        Err(ended) => return *ended,
-    };
-    match payload::parse_issued(&issued.body) {
-        Ok(issued) => keep(&tools, &config, origin, issued, &key),
-        Err(error) => contradicts(Detail::of("answer", &error, error.remedy())),
-    }
+    SoftKey::generate(kind)
+        .and_then(|key| keys::certificate_request(&key).map(|csr| (key, csr)))
+        .map_err(|error| Detail::of("key", &error, error.remedy()))
 }
 
-/// Has key and certificate made by the cloud (`key-source = "cloud"`), checks them and makes both durable.
-pub(super) async fn issue_in_cloud(
-    tools: Rc<Tools>,
-    config: Rc<Config>,
-    origin: Origin,
-    session: Rc<Session>,
-) -> Ended {
-    if let Err(detail) = room(&tools) {
-        return Ended::failed(Outcome::Local, detail);
-    }
-    let question = Zeroizing::new(payload::create_keys().to_vec());
-    let answer = session.request(&Operation::create_keys(), question, tools.deadline(ANSWER)).await;
-    let answer = match accepted(answer) {
-        Ok(answer) => answer,
-        Err(ended) => return *ended,
-    };
-    let issued = match payload::parse_issued(&answer.body) {
-        Ok(issued) => issued,
-        Err(error) => return contradicts(Detail::of("answer", &error, error.remedy())),
-    };
+/// The key that the cloud made.
+fn sent_along(issued: &Issued) -> Result<SoftKey, Detail> {
     let Some(pem) = issued.private_key.as_ref().map(|k| Zeroizing::new(k.expose().to_owned())) else {
         let remedy = "what answers is not AWS IoT Core: check [aws] endpoint";
-        return contradicts(Detail::new("answer", "the cloud sent no private key", remedy));
+        return Err(Detail::new("answer", "the cloud sent no private key", remedy));
     };
-    match SoftKey::from_pem(pem) {
-        Ok(key) => keep(&tools, &config, origin, issued, &key),
-        Err(error) => contradicts(Detail::of("key", &error, error.remedy())),
-    }
+    SoftKey::from_pem(pem).map_err(|error| Detail::of("key", &error, error.remedy()))
 }
 
 /// RegisterThing with the saved token, by the template that the session's certificate may use.
@@ -85,6 +84,7 @@ pub(super) async fn register(
     n: u32,
     carrier: Carrier,
     session: Rc<Session>,
+    heard: String,
 ) -> Ended {
     let state = match tools.store.state(n) {
         Ok(state) => state,
@@ -95,10 +95,7 @@ pub(super) async fn register(
         let detail = Detail::new("token", "the generation has no token", remedy);
         return Ended::failed(Outcome::Refused(Verdict::Invalid, None), detail);
     };
-    let template = match carrier {
-        Carrier::Claim => config.claim.template.as_str(),
-        Carrier::Generation(_) => config.rotation.template.as_str(),
-    };
+    let template = template(&config, carrier);
     let mut parameters: BTreeMap<String, String> = config.device.parameters.clone();
     parameters.insert(SERIAL.to_owned(), who.serial);
     let (Ok(operation), Ok(question)) = (
@@ -107,9 +104,16 @@ pub(super) async fn register(
     ) else {
         return unwritable();
     };
+    if heard != template {
+        // A reload has named another template since this session came up.
+        if let Err(error) = session.subscribe(&operation.answers(), tools.deadline(ANSWER)).await {
+            let detail = Detail::of("subscribe", &error, error.remedy());
+            return Ended::failed(Outcome::Refused(Verdict::Denied, None), detail);
+        }
+    }
     let answer = match accepted(session.request(&operation, question, tools.deadline(ANSWER)).await) {
         Ok(answer) => answer,
-        Err(ended) => return *ended,
+        Err(ended) => return denied_claim(*ended, carrier, &who.thing),
     };
     match payload::parse_registered(&answer.body) {
         // Rule 4: another thing than the expected one fails the generation.
@@ -126,6 +130,17 @@ pub(super) async fn register(
             Detail::of("answer", &error, error.remedy()),
         ),
     }
+}
+
+/// Rule 20: whoever reads of a denied claim is told the operator's command.
+fn denied_claim(mut ended: Ended, carrier: Carrier, thing: &str) -> Ended {
+    let denied = matches!(ended.outcome, Outcome::Refused(Verdict::Denied, _)) && carrier == Carrier::Claim;
+    if let Some(detail) = ended.detail.as_mut().filter(|d| denied && d.code == "rejected") {
+        detail.remedy = format!(
+            "the cloud's operator: the allow-list, the hook, or certrot-fleet reclaim {thing} where the thing still holds a certificate"
+        );
+    }
+    ended
 }
 
 /// The commit of a generation, made new each time (rule 10), and its own answer (rule 14).
@@ -248,12 +263,15 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Box<Ended>> 
         (Class::Denied, _) => (Verdict::Invalid, "the cloud's operator: template, role or parameters"),
         (Class::Fault, _) => (Verdict::Fault, "time: a fault of the cloud's, asked again later"),
     };
-    Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of("rejected", &rejected, remedy))))
+    let code = if rejected.class == Class::Throttled { "throttled" } else { "rejected" };
+    Err(Box::new(Ended::failed(Outcome::Refused(verdict, None), Detail::of(code, &rejected, remedy))))
 }
 
-/// No answer: it may have happened only where it may have arrived.
+/// No answer: it may have happened only where it may have arrived. What a check has asked in vain and heard nothing of
+/// is no answer either: the core then asks on a new connection (rule 2).
 fn silent(error: &RequestError) -> Ended {
-    let verdict = if error.may_have_arrived() { Verdict::Silence } else { Verdict::Denied };
+    let spent = matches!(error, RequestError::Spent { .. });
+    let verdict = if error.may_have_arrived() || spent { Verdict::Silence } else { Verdict::Denied };
     Ended::failed(Outcome::Refused(verdict, None), Detail::of("no-answer", error, error.remedy()))
 }
 

@@ -75,8 +75,12 @@ async fn every_order_reaches_the_engine_as_it_was_meant() {
         ..Default::default()
     };
     for (path, body, what) in [
-        ("/v1/provision", json!({}), What::Provision { serial: None }),
-        ("/v1/provision", json!({"serial": "SN-9"}), What::Provision { serial: Some("SN-9".into()) }),
+        ("/v1/provision", json!({}), What::Provision { serial: None, confirmed: false }),
+        (
+            "/v1/provision",
+            json!({"serial": "SN-9", "confirmed": true}),
+            What::Provision { serial: Some("SN-9".into()), confirmed: true },
+        ),
         ("/v1/rotate", json!({}), What::Rotate { dry_run: false }),
         ("/v1/reload", json!({}), What::Reload),
         ("/v1/connect", json!({}), What::Connect),

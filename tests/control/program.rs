@@ -90,7 +90,7 @@ async fn provisioning_again_needs_a_yes() {
     assert_eq!((code, out.as_str()), (64, ""), "{err}");
     assert!(err.contains("give --yes"), "{err}");
     let (code, out, _) = run(&fake, &["provision", "SN-9", "--yes"]).await;
-    assert_eq!((code, out.as_str()), (0, "Provision { serial: Some(\"SN-9\") }\n"));
+    assert_eq!((code, out.as_str()), (0, "Provision { serial: Some(\"SN-9\"), confirmed: true }\n"));
     fake.status.send_replace(Arc::new(Status { certificate: None, ..steady() }));
     let (code, _, _) = run(&fake, &["provision", "SN-9"]).await;
     assert_eq!(code, 0, "a fresh device is not asked about");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use certrot_twin::{Options, Twin};
+use certrot_twin::{Effect, Fault, Options, Twin};
 
 use crate::support::Device;
 
@@ -98,6 +98,36 @@ fn a_name_that_no_resolver_knows_is_named() {
     device.edit_config("[aws]\nendpoint = \"localhost\"");
     assert!(device.ctl(&["reload"]).status.success());
     device.wait_steady(1);
+    device.finish();
+}
+
+#[test]
+fn a_throttled_connect_is_told_apart_from_a_refused_one_and_waited_for() {
+    let device = Device::new().rate(60).start();
+    device.wait_steady(1);
+    let id = device.certificate_id();
+    let refused = Effect::Refuse { status_code: 5, error_code: String::new() };
+    for (effect, cause, why) in [
+        (Effect::Throttle, "throttled", "puts connections off"),
+        (refused, "connack-refused", "refuses the certificate"),
+        (Effect::CloseBefore, "closed-before-connack", "refused or throttled"),
+    ] {
+        device.twin().fault(Fault::once("connect", effect).forever().client(device.thing()));
+        device.twin().kick(device.thing());
+        fails_by(&device, cause);
+        let status = device.wait_for(why, |s| s["why"].as_str().is_some_and(|t| t.contains(why)));
+        assert!(status["connection"]["failures"].as_u64() >= Some(1), "{status:#}");
+        if cause == "throttled" {
+            let tries = |s: &serde_json::Value| s["connection"]["failures"].as_u64().unwrap_or(0);
+            let status = device.wait_for("many tries", |s| tries(s) >= 7);
+            assert!(status["alerts"].as_array().is_some_and(Vec::is_empty), "{status:#}");
+            let text = status["why"].as_str().unwrap_or_default();
+            assert!(!text.contains("refuse"), "{text}");
+        }
+        device.twin().clear_faults();
+        device.wait_steady(1);
+    }
+    assert_eq!((device.certificate_id(), device.minted()), (id, 1), "{}", device.story());
     device.finish();
 }
 

@@ -220,3 +220,31 @@ fn make_due(device: &Device) {
 
 /// Nothing random is waited for.
 const CALM: &str = "[rotation]\nsplay = \"0s\"\n";
+
+#[test]
+fn while_it_stops_the_step_in_hand_is_finished_and_orders_are_refused() {
+    let mut device = Device::new().start();
+    device.wait_steady(1);
+    let since = device.twin().event_count();
+    device.twin().fault(Fault::once("register", Effect::DelayAnswer { ms: 3_000 }));
+    assert!(device.ctl(&["rotate-now"]).status.success());
+    device.wait_fault(since);
+    device.signal("TERM");
+    device.wait_for("stopping", |s| s["state"] == "stopping");
+    for (method, path) in
+        [("POST", "/v1/rotate"), ("POST", "/v1/reload"), ("POST", "/v1/disconnect"), ("GET", "/v1/check")]
+    {
+        let (code, problem) = device.request(method, path, None).expect("it still answers");
+        assert_eq!((code, &problem["code"]), (503, &json!("stopping")), "{path}: {problem:#}");
+        assert!(problem["remedy"].as_str().is_some_and(|r| !r.is_empty()), "{problem:#}");
+    }
+    assert_eq!(device.ctl(&["rotate-now"]).status.code(), Some(75));
+    assert!(device.wait_exit().success());
+    // What was answered is on disk: nothing is minted again.
+    let state = device.state_json(2).expect("its state");
+    assert_eq!(state["stage"], "registered", "{state:#}");
+    device.start();
+    device.wait_steady(2);
+    assert_eq!((device.minted(), device.active().len()), (2, 1), "{}", device.story());
+    device.finish();
+}

@@ -9,3 +9,4 @@ mod misbehaving;
 mod pki;
 mod real;
 mod resumption;
+mod take_over;

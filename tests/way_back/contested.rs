@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use certrot_twin::Event;
+use certrot_twin::{Effect, Event, Fault};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -20,20 +20,7 @@ const RATE: u32 = 100;
 #[test]
 fn a_clone_that_takes_over_again_and_again_is_told_and_nothing_rotates_meanwhile_rule_22() {
     let device = provisioned(Device::new().rate(RATE));
-    let end = Instant::now() + PATIENCE;
-    let mut seen = 0;
-    let mut clone = None;
-    while device.status()["state"] != "contested" {
-        assert!(Instant::now() < end, "never contested\n{}{}", device.log(), device.story());
-        // As soon as the daemon is in, the clone takes the session away.
-        let ours = connects(&device);
-        if ours > seen && device.status()["connected"] == true {
-            drop(clone.take());
-            clone = Some(Clone::connect(&device));
-            seen = connects(&device);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let clone = contest(&device);
     let status = device.status();
     let told = crate::tools::alert(&status, "contested").expect("an alert");
     assert_eq!(told["level"], "error");
@@ -53,6 +40,65 @@ fn a_clone_that_takes_over_again_and_again_is_told_and_nothing_rotates_meanwhile
     device.wait_steady(2);
     device.expect_errors(&["contested"]);
     device.finish();
+}
+
+/// A close while a request is outstanding does not count: a policy that forbids the request closes the session too (the
+/// wire tells the two apart only in MQTT 5). It hides no clone: between the requests, which back off, its closes count.
+#[test]
+fn a_clone_is_found_out_although_a_request_is_outstanding_in_each_session_rule_22() {
+    // No commit is ever answered, so each session begins with one as soon as its pace allows.
+    let device = Device::new().rate(RATE).prepare();
+    device.twin().fault(Fault::once("commit", Effect::Ignore).forever());
+    let mut device = device;
+    device.start();
+    device.wait_for("the first session", |s| s["connected"] == true);
+    let clone = contest(&device);
+    assert_eq!(device.minted(), 1, "{}", device.story());
+    drop(clone);
+    device.expect_errors(&["contested"]);
+    device.finish();
+}
+
+#[test]
+fn a_policy_that_closes_the_session_on_each_request_is_no_contest_rule_22() {
+    let device = provisioned(Device::new().rate(RATE).toml("[rotation]\nsplay = \"0s\"\n"));
+    let since = device.twin().event_count();
+    device.twin().fault(Fault::once("create-from-csr", Effect::CloseBefore).forever().client(device.thing()));
+    for attempt in 1..=7 {
+        device.wait_for("the session", |s| s["connected"] == true);
+        let done = device.ctl(&["rotate-now", "--wait"]);
+        assert_eq!(done.status.code(), Some(75), "{attempt}: {}", words(&done));
+        let status = device.status();
+        assert!(crate::tools::alert(&status, "contested").is_none(), "{attempt}: {status:#}");
+    }
+    let closed = |e: &Event| matches!(e, Event::Closed { client, .. } if client == "SN-0001");
+    let closes = device.twin().events_since(since).iter().filter(|l| closed(&l.event)).count();
+    assert!(closes >= 7, "{closes} closes\n{}", device.story());
+    device.twin().clear_faults();
+    device.wait_for("the session", |s| s["connected"] == true);
+    let done = device.ctl(&["rotate-now", "--wait"]);
+    assert_eq!(done.status.code(), Some(0), "{}", words(&done));
+    device.wait_steady(2);
+    device.finish();
+}
+
+/// Takes the session away again and again until the daemon says that it is contested; the last clone holds it.
+fn contest(device: &Device) -> Option<Clone> {
+    let end = Instant::now() + PATIENCE;
+    let mut seen = 0;
+    let mut clone = None;
+    while device.status()["state"] != "contested" {
+        assert!(Instant::now() < end, "never contested\n{}{}", device.log(), device.story());
+        // As soon as the daemon is in, the clone takes the session away.
+        let ours = connects(device);
+        if ours > seen && device.status()["connected"] == true {
+            drop(clone.take());
+            clone = Some(Clone::connect(device));
+            seen = connects(device);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    clone
 }
 
 fn connects(device: &Device) -> usize {

@@ -111,6 +111,11 @@ pub fn not_a_csr() -> &'static [u8] {
     br#"{"certificateSigningRequest":"not a CSR"}"#
 }
 
+/// The request of RegisterThing that no cloud can accept (rule 7): nothing belongs to its token.
+pub fn no_token() -> &'static [u8] {
+    br#"{"certificateOwnershipToken":"not a token","parameters":{}}"#
+}
+
 /// The request of CreateKeysAndCertificate.
 pub fn create_keys() -> &'static [u8] {
     b"{}"

@@ -4,11 +4,13 @@
 //! what it does not know, and a word it does not know reads as `Unknown`. No key, token, CSR or payload has a field.
 //! It must not import anything of the daemon: `certrotctl` is built from the same types.
 
+mod configuration;
 mod event;
 mod order;
 mod problem;
 mod status;
 
+pub use configuration::{Acts, ConfigChange, Configuration};
 pub use event::{Event, EventKind, EventResult};
 pub use order::{
     Accepted, CheckReport, CheckResult, CheckStep, HistoryEntry, ProvisionRequest, RotateAccepted,

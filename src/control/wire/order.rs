@@ -11,6 +11,9 @@ pub struct ProvisionRequest {
     /// The serial, where the configuration leaves it open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
+    /// Said after a question: on a device that is provisioned and connected, the session may be given up for the claim.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub confirmed: bool,
 }
 
 /// `POST /v1/rotate`.

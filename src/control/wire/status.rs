@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Time;
+use super::{Configuration, Time};
 
 /// The whole status document.
 ///
@@ -41,6 +41,8 @@ pub struct Status {
     pub hooks: Hooks,
     /// The clock's standing.
     pub clock: Clock,
+    /// What the last reload brought.
+    pub configuration: Configuration,
     /// Every generation on disk, ascending.
     pub generations: Vec<Generation>,
     /// What somebody should know, the worst first.

@@ -1,6 +1,6 @@
 //! `certrotctl status`: one screen that says in words what the daemon does, since when, why, and what comes next.
 
-use crate::control::wire::{Level, Mark, Operation, Stage, State, Status, Time};
+use crate::control::wire::{ConfigChange, Level, Mark, Operation, Stage, State, Status, Time};
 use crate::ctl::words::{Paint, Tone, clean, date, day, distance, span, wrap, wrap_to};
 
 /// The screen that the text must fit.
@@ -159,6 +159,11 @@ fn rows(status: &Status, screen: Screen, at_most: usize) -> Vec<String> {
     }
     if !status.generations.is_empty() {
         row("on disk", generations(status), 2);
+    }
+    if !status.configuration.waiting.is_empty() {
+        let told = |c: &ConfigChange| format!("{} {}", clean(&c.key), c.acts.words());
+        let all: Vec<String> = status.configuration.waiting.iter().map(told).collect();
+        row("reloaded", all.join("; "), 2);
     }
     if !status.clock.trusted {
         let why = status.clock.text.as_deref().map(|t| format!(": {}", clean(t))).unwrap_or_default();

@@ -233,3 +233,32 @@ fn a_cut_in_the_first_start_leaves_a_store_that_opens() {
         assert_eq!(disk(&open(&dir)).current, Current::Absent);
     }
 }
+
+#[test]
+fn a_temporary_file_has_a_name_of_its_own_and_goes_by_itself_when_the_write_fails() {
+    let (_above, dir) = prepared();
+    // A power cut has left one, and somebody a trap under the name that is easy to guess.
+    scribble(&dir.join(".tmp-device.json-abcdef"), b"half");
+    let store = open(&dir);
+    let left = || {
+        let names = std::fs::read_dir(&dir).unwrap().map(|n| n.unwrap().file_name().into_string().unwrap());
+        names.filter(|n| n.starts_with(".tmp-")).collect::<Vec<_>>()
+    };
+    assert!(left().is_empty(), "swept at start: {:?}", left());
+    symlink(dir.join("retire.json"), dir.join(".tmp-device.json")).unwrap();
+    let retire = std::fs::read(dir.join("retire.json")).unwrap();
+    store.record(Record::Worked(1)).unwrap();
+    assert_eq!(std::fs::read(dir.join("retire.json")).unwrap(), retire, "nothing is written through a link");
+    assert_eq!(left(), [".tmp-device.json"], "what is not ours to name is left until the next start");
+    assert_eq!(mode(&dir.join("device.json")), 0o600);
+    // Whatever fails, the running store is left as it was.
+    for step in 0..4 {
+        power::fail_once_after(step, Errno::ENOSPC);
+        assert!(store.record(Record::Worked(2)).is_err(), "step {step}");
+        power::restore();
+        assert_eq!(left(), [".tmp-device.json"], "refused at step {step}");
+    }
+    drop(store);
+    open(&dir);
+    assert!(left().is_empty());
+}
