@@ -171,6 +171,8 @@ impl Rotation {
             Record::Committing(_) => {
                 self.next = self.disk.as_ref().and_then(|d| d.pending).map(Effect::Commit)
             }
+            // It is pending anew, as after a fallback: its delay begins anew.
+            Record::Pending(..) => self.pending_seen = None,
             _ => {}
         }
     }

@@ -127,6 +127,9 @@ pub struct Rotation {
     pub(super) contested: bool,
     pub(super) order: Option<Ordered>,
     pub(super) offline: bool,
+    /// The generation whose commit is pending: when this run first saw it, and how long it had been pending then, in
+    /// seconds.
+    pub(super) pending_seen: Option<(u32, Boot, i64)>,
     /// An effect that must follow the one that just ended.
     pub(super) next: Option<Effect>,
 }
@@ -153,6 +156,7 @@ impl Rotation {
             contested: false,
             order: None,
             offline: false,
+            pending_seen: None,
             next: None,
         }
     }
