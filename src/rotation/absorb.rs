@@ -55,6 +55,7 @@ impl Rotation {
             }
             Effect::Prove(_) => return self.gates.prove.fail(Pace::PROVE, now, None),
             Effect::Issue(_) => self.renewal_failed(now, None),
+            Effect::Switch(n) => self.switching = Some(n),
             Effect::Commit(_) | Effect::Record(Record::Committing(_) | Record::Settled(_)) => {
                 self.gates.commit.fail(Pace::COMMIT, now, None);
             }
@@ -64,8 +65,12 @@ impl Rotation {
     }
 
     fn inspected(&mut self, outcome: Outcome) {
-        if let Outcome::Inspected(disk) = outcome {
-            self.disk = Some(disk);
+        let Outcome::Inspected(disk) = outcome else { return };
+        let landed = self.switching.take().filter(|n| disk.current == Current::Names(*n));
+        self.disk = Some(disk);
+        if let Some(n) = landed {
+            // It failed after the rename, or the image was in doubt when it ended: what ordered it is done all the same.
+            self.switched(n);
         }
     }
 
@@ -246,10 +251,12 @@ impl Rotation {
     }
 
     fn switched(&mut self, n: u32) {
-        let Some(disk) = &mut self.disk else { return };
-        let newest = disk.slots.iter().filter(|s| s.is_whole()).map(|s| s.generation).max();
-        let back =
-            newest.is_some_and(|newest| newest > n) || matches!(disk.current, Current::Names(c) if c > n);
+        let Some(disk) = &mut self.disk else {
+            self.switching = Some(n);
+            return;
+        };
+        let newer = disk.slots.iter().any(|s| s.generation > n && s.stage == Stage::Proved);
+        let back = newer || matches!(disk.current, Current::Names(c) if c > n);
         disk.current = Current::Names(n);
         self.gates.commit.reset();
         self.gates.renew.reset();

@@ -130,6 +130,8 @@ pub struct Rotation {
     /// The generation whose commit is pending: when this run first saw it, and how long it had been pending then, in
     /// seconds.
     pub(super) pending_seen: Option<(u32, Boot, i64)>,
+    /// A switch whose end is in doubt until the disk has been read again.
+    pub(super) switching: Option<u32>,
     /// An effect that must follow the one that just ended.
     pub(super) next: Option<Effect>,
 }
@@ -157,6 +159,7 @@ impl Rotation {
             order: None,
             offline: false,
             pending_seen: None,
+            switching: None,
             next: None,
         }
     }
