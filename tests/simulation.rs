@@ -5,8 +5,12 @@
 //! invariants of `World::check` hold, and after the last fault everything is clean within one kind hour (two where a
 //! dead token has to run out first). `CERTROT_WALK_FAULTS=3` walks deeper (the long version; use `--release`).
 
+#[path = "simulation/calls.rs"]
+mod calls;
 #[path = "simulation/cloud.rs"]
 mod cloud;
+#[path = "simulation/count.rs"]
+mod count;
 #[path = "simulation/ends.rs"]
 mod ends;
 #[path = "simulation/scenarios.rs"]
@@ -20,6 +24,7 @@ use certrotd::rotation::{
     Asked, Certificate, Current, Disk, MachineChange, Mark, Origin, Policy, RetireMode, Slot, Stage,
 };
 use cloud::{Cloud, EPOCH, Status, id_of};
+use count::Counts;
 use walk::Walk;
 use world::World;
 
@@ -104,11 +109,30 @@ fn starts() -> Vec<(&'static str, Disk, Cloud)> {
     start("asked, answer lost", 100 * DAY, &|d, c| {
         add(d, c, 0, Stage::Issued, Asked::Unanswered, true);
     });
+    start("asked, nothing came of it, token nearly over", 100 * DAY, &|d, c| {
+        add(d, c, 3_400, Stage::Issued, Asked::Unanswered, false);
+    });
+    start("asked, answer lost, token nearly over", 100 * DAY, &|d, c| {
+        add(d, c, 3_400, Stage::Issued, Asked::Unanswered, true);
+    });
+    start("asked, refused", 100 * DAY, &|d, c| {
+        add(d, c, 600, Stage::Issued, Asked::Rejected, false);
+    });
     start("registered", 100 * DAY, &|d, c| {
         add(d, c, 0, Stage::Registered, Asked::Unanswered, true);
     });
     start("proved", 100 * DAY, &|d, c| {
         add(d, c, 0, Stage::Proved, Asked::Unanswered, true);
+    });
+    start("proved, its commit announced", 100 * DAY, &|d, c| {
+        d.pending = Some(add(d, c, 0, Stage::Proved, Asked::Unanswered, true));
+    });
+    start("retired in the cloud, not yet on disk", 100 * DAY, &|d, c| {
+        let n = add(d, c, 0, Stage::Proved, Asked::Unanswered, true);
+        d.current = Current::Names(n);
+        d.pending = Some(n);
+        d.committed_at = Some(EPOCH);
+        c.certificates[0].status = Status::Dead;
     });
     start("unretired predecessor", 100 * DAY, &|d, c| {
         let n = add(d, c, 0, Stage::Proved, Asked::Unanswered, true);
@@ -128,6 +152,7 @@ fn starts() -> Vec<(&'static str, Disk, Cloud)> {
     first("first: issued", Stage::Issued, Asked::Never, false);
     first("first: answer lost", Stage::Issued, Asked::Unanswered, true);
     first("first: nothing came of it", Stage::Issued, Asked::Unanswered, false);
+    first("first: refused", Stage::Issued, Asked::Rejected, false);
     first("first: registered", Stage::Registered, Asked::Unanswered, true);
     first("first: proved", Stage::Proved, Asked::Unanswered, true);
     starts
@@ -138,20 +163,26 @@ fn faults() -> u32 {
 }
 
 fn walk_all(bound_tokens: bool, minutes: u64) {
-    for dice in [u32::MAX / 8, u32::MAX] {
+    let mut counts = Counts::new();
+    for dice in [Some(u32::MAX / 8), Some(u32::MAX), None] {
         let mut walk = Walk::new();
         for (name, disk, mut cloud) in starts() {
             cloud.bound = bound_tokens;
             walk.walk(name, World::new(&policy(), disk, cloud, dice), faults(), minutes * 60_000);
         }
         println!(
-            "dice {dice}: {} states, {} ends, slowest clean after {} s",
-            walk.seen.len(),
+            "dice {dice:?}: {} states, {} transitions, {} ends, slowest clean after {} s ({} s where a thing was misnamed)",
+            walk.states(),
+            walk.transitions,
             walk.tails,
-            walk.longest / 1000
+            walk.longest / 1000,
+            walk.longest_misnamed / 1000,
         );
-        assert!(walk.tails > 10_000, "the walk must reach somewhere: {}", walk.tails);
+        assert!(faults() < 2 || walk.tails > 100_000, "the walk must reach somewhere: {}", walk.tails);
+        counts.add(&walk.counts);
     }
+    println!("taken:\n{}", counts.tell());
+    assert_eq!(counts.missing(), Vec::<String>::new(), "what must be taken and was not");
 }
 
 #[test]

@@ -1,20 +1,24 @@
-//! Every way in which one effect can end, and what each does to the device, its disk and its cloud.
+//! Every way in which one effect can end, and everything that can come in while it is under way or nothing is.
+//!
+//! `branches` lists them, the kind one first; `end` takes one. What a disk does is here, what a cloud does is `calls`.
 
 use certrotd::rotation::follow;
 use certrotd::rotation::{
-    Action, Asked, Carrier, Certificate, Current, Effect, Happening, Input, Origin, Outcome, Record, Slot,
-    Stage, Trouble, Verdict,
+    Action, Boot, Carrier, CloudOrder, Current, Effect, Happening, Input, Link, Mark, Order, Origin, Outcome,
+    Policy, Record, Stage, Verdict, Wait,
 };
 
-use super::cloud::{Answer, CLEAR, Late, Status, id_of, wall_of};
+use super::cloud::{EPOCH, Status, wall_of};
 use super::world::World;
 
-/// How one effect ends; everything but `Kind` costs one fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How one effect ends, or what comes in meanwhile; everything but `Kind` costs one fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum End {
     Kind,
-    /// The disk says no.
+    /// The disk says no, and nothing has changed.
     DiskFails,
+    /// The disk says no after the change has landed (the sync after the rename).
+    LandsAndFails,
     CutBefore,
     CutAfter,
     Unreachable,
@@ -25,152 +29,281 @@ pub enum End {
     Unfit,
     /// The request is refused although it is right (throttle, slow hook).
     Denied,
+    /// The request is refused as one that cannot succeed (a template that is not there yet).
+    Invalid,
     /// A fault of the server's, after the effect.
     FaultAfter,
     RequestLost,
     AnswerLost,
-    /// No answer, and the effect comes minutes later.
+    /// The answer comes just before the deadline.
+    AnswerLate,
+    /// No answer, and the effect comes later.
     EffectLate,
     /// The answer comes, and the effect once more minutes later.
     Twice,
     /// Accepted, and seen by the broker minutes later.
     SeenLate,
+    /// The answer contradicts what was asked: another key, another thing, no words.
+    Wrong,
     /// The retire handler dies after its first victim.
     HandlerDies,
-    /// While waiting: the device's wall clock jumps two days ahead.
-    WaitStepped,
-    /// The other side closes the session in hand during the effect.
-    Closes,
-    /// While waiting: power cut, session lost, operator deactivates, orders a rotation.
-    WaitCut,
-    WaitClosed,
-    WaitDeactivated,
-    WaitOrdered,
+    /// The operator deactivates the certificate in use just before; he takes it back 40 minutes later.
+    Deactivated,
+    /// The same with the one that is being proved.
+    NewDeactivated,
+    // From here on: what comes in, and leaves what is under way under way.
+    /// The other side closes the session in hand.
+    Closed,
+    /// The configuration or the disk changed under us.
+    Changed,
+    /// `certrotctl rotate-now`.
+    Ordered,
+    /// The rotate topic: rotate if the certificate is the one in use.
+    CloudOrdered,
+    /// `certrotctl provision`.
+    Provision,
+    /// Another policy.
+    Reloaded,
+    /// `certrotctl disconnect`, and `connect` ten minutes later.
+    Offline,
+    /// The device's wall clock jumps two days ahead.
+    Stepped,
+    /// The device's wall clock jumps two days back.
+    SteppedBack,
 }
+
+/// How many there are.
+pub const ENDS: usize = End::SteppedBack as usize + 1;
+
+use End::{
+    AnswerLate, AnswerLost, Changed, Closed, CloudOrdered, ConnackLost, CutAfter, CutBefore, Deactivated,
+    Denied, DiskFails, EffectLate, FaultAfter, HandlerDies, Invalid, Kind, LandsAndFails, NewDeactivated,
+    Offline, Ordered, Provision, Refused, Reloaded, RequestLost, SeenLate, Stepped, SteppedBack, Twice,
+    Unfit, Unreachable, Wrong,
+};
+
+const DISK: &[End] = &[Kind, DiskFails, LandsAndFails, CutBefore, CutAfter];
+const CONNECT: &[End] = &[
+    Kind,
+    Unreachable,
+    Refused,
+    ConnackLost,
+    Unfit,
+    AnswerLate,
+    EffectLate,
+    DiskFails,
+    CutBefore,
+    CutAfter,
+    Deactivated,
+    NewDeactivated,
+];
+const ISSUE: &[End] = &[
+    Kind,
+    DiskFails,
+    LandsAndFails,
+    CutBefore,
+    CutAfter,
+    Denied,
+    Invalid,
+    FaultAfter,
+    RequestLost,
+    AnswerLost,
+    AnswerLate,
+    Twice,
+    Wrong,
+    Deactivated,
+];
+const REGISTER: &[End] = &[
+    Kind,
+    DiskFails,
+    CutBefore,
+    CutAfter,
+    Denied,
+    Invalid,
+    FaultAfter,
+    RequestLost,
+    AnswerLost,
+    AnswerLate,
+    EffectLate,
+    SeenLate,
+    Twice,
+    Wrong,
+    Deactivated,
+];
+const COMMIT: &[End] = &[
+    Kind,
+    DiskFails,
+    CutBefore,
+    CutAfter,
+    Denied,
+    RequestLost,
+    AnswerLost,
+    AnswerLate,
+    EffectLate,
+    Twice,
+    Wrong,
+    HandlerDies,
+    Deactivated,
+];
+const WAIT: &[End] = &[Kind, CutBefore, Deactivated];
+/// What comes in at any time.
+const INPUTS: &[End] = &[Closed, Changed, CloudOrdered, Provision, Reloaded];
+/// What only sets a mark in the machine: during an effect of the disk, which takes no time, the same as just after it.
+const MARKS: &[End] = &[Ordered, Offline, Stepped, SteppedBack];
+
 impl World {
-    /// The ways in which what is outstanding can end.
-    pub fn branches(&self) -> Vec<End> {
-        use End::*;
-        match self.action {
-            Action::Wait(_) => vec![Kind, WaitCut, WaitClosed, WaitDeactivated, WaitOrdered, WaitStepped],
+    /// The ways in which what is outstanding can end, and what can come in meanwhile.
+    pub fn branches(&self) -> impl Iterator<Item = End> + '_ {
+        let (ends, marks) = match self.action {
+            Action::Wait(_) => (WAIT, MARKS),
             Action::Do(effect) => match effect {
                 Effect::Inspect | Effect::Switch(_) | Effect::Record(_) | Effect::Remove(_) => {
-                    vec![Kind, DiskFails, CutBefore, CutAfter]
+                    (DISK, &[][..])
                 }
-                Effect::Hangup => vec![Kind, CutBefore],
-                Effect::Connect(_) => {
-                    vec![Kind, Unreachable, Refused, ConnackLost, Unfit, DiskFails, CutBefore, CutAfter]
-                }
-                Effect::Prove(_) => {
-                    vec![
-                        Kind,
-                        Unreachable,
-                        Refused,
-                        ConnackLost,
-                        Unfit,
-                        DiskFails,
-                        CutBefore,
-                        CutAfter,
-                        Closes,
-                    ]
-                }
-                Effect::Issue(_) => {
-                    vec![Kind, DiskFails, CutBefore, CutAfter, Denied, RequestLost, AnswerLost, Closes, Twice]
-                }
-                Effect::Register(_) => vec![
-                    Kind,
-                    DiskFails,
-                    CutBefore,
-                    CutAfter,
-                    Denied,
-                    FaultAfter,
-                    RequestLost,
-                    AnswerLost,
-                    EffectLate,
-                    SeenLate,
-                    Closes,
-                    Twice,
-                ],
-                Effect::Commit(_) => vec![
-                    Kind,
-                    DiskFails,
-                    CutBefore,
-                    CutAfter,
-                    Denied,
-                    RequestLost,
-                    AnswerLost,
-                    EffectLate,
-                    Twice,
-                    HandlerDies,
-                    Closes,
-                ],
+                Effect::Hangup => (&[Kind, CutBefore, CutAfter][..], &[][..]),
+                Effect::Connect(_) | Effect::Prove(_) => (CONNECT, MARKS),
+                Effect::Issue(_) => (ISSUE, MARKS),
+                Effect::Register(_) => (REGISTER, MARKS),
+                Effect::Commit(_) => (COMMIT, MARKS),
             },
             Action::Keep => unreachable!("an action is outstanding"),
+        };
+        ends.iter().chain(INPUTS).chain(marks).copied().filter(|end| self.can(*end))
+    }
+
+    /// Whether this means anything now.
+    fn can(&self, end: End) -> bool {
+        match end {
+            Closed => self.session.is_some(),
+            CloudOrdered => self.disk.current().is_some(),
+            // The daemon refuses it while the device's own session is there.
+            Provision => !matches!(self.machine.link(), Link::Up { carrier: Carrier::Generation(_), .. }),
+            Offline => self.offline_until.is_none(),
+            Deactivated => self.deactivated.is_none() && self.disk.current().is_some(),
+            // Not beyond its token's end: then it is dropped (rule 1), and what the operator gives back later is
+            // nobody's; the hook says so, and `reclaim` helps.
+            NewDeactivated => match self.action {
+                Action::Do(Effect::Prove(n)) => {
+                    let certificate = &self.cloud.certificates[self.certificate_of(n)];
+                    self.deactivated.is_none() && certificate.token_ends > wall_of(self.boot)
+                }
+                _ => false,
+            },
+            LandsAndFails => self.action != Action::Do(Effect::Inspect),
+            _ => true,
         }
     }
 
-    /// Ends what is outstanding this way.
+    /// Ends what is outstanding this way, or lets this come in.
     pub fn end(&mut self, end: End) {
-        match self.action {
-            Action::Do(effect) => self.effect(effect, end),
-            Action::Wait(wait) => match end {
-                End::WaitCut => self.restart(),
-                End::WaitClosed => {
-                    if self.session.take().is_some() {
-                        self.feed(Input::Happened(Happening::Closed));
-                    }
+        match (end, self.action) {
+            (Closed, _) => {
+                if self.session.take().is_some() {
+                    self.feed(Input::Happened(Happening::Closed));
                 }
-                End::WaitStepped => {
-                    self.skew += 2 * 86_400;
-                    self.feed(Input::Woke);
-                }
-                End::WaitOrdered => self.feed(Input::Order(certrotd::rotation::Order::Rotate)),
-                End::WaitDeactivated => {
-                    if let Some(n) = self.disk.current().map(|s| s.generation) {
-                        let id = self.certificate_of(n);
-                        self.cloud.certificates[id].status = Status::Inactive;
-                        self.deactivated = Some((id, self.boot + 40 * 60 * 1000));
-                        self.pass(1_000);
-                    }
-                }
-                _ => {
-                    let until = wait.until.max(self.boot + 1).min(self.boot + 12 * 3_600_000);
-                    // What is late happens on the way, not at the end of a long wait.
-                    let step =
-                        self.cloud.late.iter().map(|(at, _)| *at).chain(self.deactivated.map(|d| d.1)).min();
-                    self.pass(step.map_or(until, |at| at.clamp(self.boot + 1, until)) - self.boot);
-                    if matches!(self.action, Action::Wait(_)) {
-                        self.feed(Input::Woke);
-                    }
-                }
-            },
-            Action::Keep => {}
+            }
+            (Changed, _) => self.feed(Input::Happened(Happening::Changed)),
+            (Ordered, _) => {
+                self.reasons += 1;
+                self.feed(Input::Order(Order::Rotate));
+            }
+            (CloudOrdered, _) => {
+                let certificate = self.disk.current().and_then(|s| s.certificate).map(|c| c.id);
+                self.reasons += 1;
+                self.feed(Input::Order(Order::Cloud(CloudOrder {
+                    certificate,
+                    issued_before: None,
+                    within: 0,
+                })));
+            }
+            (Provision, _) => {
+                self.reasons += 1;
+                self.feed(Input::Order(Order::Provision));
+            }
+            (Reloaded, _) => {
+                let policy = self.machine.policy().clone();
+                let other = if policy.retire_delay == 0 { (1_200, 1) } else { (0, 2) };
+                let (retire_delay, keep_generations) = other;
+                self.feed(Input::Reload(Policy { retire_delay, keep_generations, ..policy }));
+            }
+            (Offline, _) => {
+                self.offline_until = Some(self.boot + 10 * 60 * 1000);
+                self.feed(Input::Order(Order::Disconnect));
+            }
+            (Stepped, _) => self.step_clock(2 * 86_400),
+            (SteppedBack, _) => self.step_clock(-2 * 86_400),
+            (_, Action::Do(effect)) => self.effect(effect, end),
+            (CutBefore, Action::Wait(_)) => self.restart(),
+            (Deactivated, Action::Wait(_)) => {
+                self.deactivate_current();
+                self.pass(1_000);
+            }
+            (_, Action::Wait(wait)) => self.wait(wait),
+            (_, Action::Keep) => {}
+        }
+    }
+
+    fn step_clock(&mut self, by: i64) {
+        self.skew += by;
+        self.feed(Input::Woke);
+    }
+
+    fn deactivate_current(&mut self) {
+        if let Some(n) = self.disk.current().map(|s| s.generation) {
+            self.deactivate(n);
+        }
+    }
+
+    fn deactivate(&mut self, n: u32) {
+        let id = self.certificate_of(n);
+        if self.cloud.certificates[id].status == Status::Active {
+            self.cloud.certificates[id].status = Status::Inactive;
+            let given_back = self.boot + 40 * 60 * 1000;
+            let token_ends =
+                Boot::try_from(self.cloud.certificates[id].token_ends - EPOCH).unwrap_or(0) * 1000;
+            let in_use = matches!(self.disk.current, Current::Names(c) if c == n);
+            self.deactivated = Some((id, if in_use { given_back } else { given_back.min(token_ends) }));
+        }
+    }
+
+    fn wait(&mut self, wait: Wait) {
+        let until = wait.until.max(self.boot + 1).min(self.boot + 12 * 3_600_000);
+        // What is late happens on the way, not at the end of a long wait.
+        let late = self.cloud.late.iter().map(|(at, _)| *at);
+        let step = late.chain(self.deactivated.map(|d| d.1)).chain(self.offline_until).min();
+        let before = self.boot;
+        self.pass(step.map_or(until, |at: Boot| at.clamp(before + 1, until)) - before);
+        if matches!(self.action, Action::Wait(_)) {
+            self.feed(Input::Woke);
         }
     }
 
     fn effect(&mut self, effect: Effect, end: End) {
-        if end == End::CutBefore {
-            return self.restart();
-        }
-        if end == End::DiskFails {
-            match effect {
-                Effect::Issue(_) => {
-                    self.connection_issue();
+        match end {
+            CutBefore => return self.restart(),
+            DiskFails => {
+                match effect {
+                    Effect::Issue(_) if self.session.is_some() => {
+                        self.mint();
+                    }
+                    Effect::Connect(_) => self.session = None,
+                    _ => {}
                 }
-                Effect::Connect(_) => self.session = None,
-                _ => {}
+                return self.feed(Input::Done(Outcome::Local));
             }
-            return self.feed(Input::Done(Outcome::Local));
+            Deactivated => self.deactivate_current(),
+            NewDeactivated => {
+                if let Effect::Prove(n) = effect {
+                    self.deactivate(n);
+                }
+            }
+            _ => {}
         }
-        if end == End::Closes {
-            self.session = None;
-            self.feed(Input::Happened(Happening::Closed));
-            let outcome = match effect {
-                Effect::Prove(_) => Outcome::Failed(Trouble::Refused),
-                _ => Outcome::Refused(Verdict::Silence, None),
-            };
-            self.pass(1_000);
-            return self.feed(Input::Done(outcome));
+        let connects = matches!(effect, Effect::Connect(_) | Effect::Prove(_));
+        if connects {
+            // Time passes before the CONNACK: what ends the new session after it, ends a session that we know of.
+            self.sends_connect(effect);
+            self.pass(if matches!(end, ConnackLost | EffectLate | AnswerLate) { 19_000 } else { 50 });
         }
         let outcome = match effect {
             Effect::Inspect => Outcome::Inspected(self.disk.clone()),
@@ -185,18 +318,7 @@ impl World {
                 Outcome::Done
             }
             Effect::Switch(n) => {
-                let slot = self.disk.slot(n).expect("only what is there is switched to");
-                assert!(
-                    slot.is_whole() && slot.stage == Stage::Proved,
-                    "`current` names a pair that carried a session"
-                );
-                assert_eq!(
-                    self.session,
-                    Some(Carrier::Generation(n)),
-                    "rule 21: a candidate that has just connected"
-                );
-                self.disk.current = Current::Names(n);
-                self.rotations += 1;
+                self.switch(n);
                 Outcome::Done
             }
             Effect::Hangup => {
@@ -209,12 +331,16 @@ impl World {
             Effect::Register(n) => self.register(n, end),
             Effect::Commit(n) => self.commit(n, end),
         };
-        if end == End::CutAfter {
+        if end == CutAfter {
             return self.restart();
         }
-        let silent =
-            matches!(outcome, Outcome::Refused(Verdict::Silence, _) | Outcome::Failed(Trouble::Lost));
-        self.pass(if silent { 15_000 } else { 50 });
+        if end == LandsAndFails {
+            return self.feed(Input::Done(Outcome::Local));
+        }
+        if !connects {
+            let silent = matches!(outcome, Outcome::Refused(Verdict::Silence, _));
+            self.pass(if silent || end == AnswerLate { 19_000 } else { 50 });
+        }
         self.feed(Input::Done(outcome));
     }
 
@@ -225,156 +351,41 @@ impl World {
         {
             assert_ne!(Some(n), current, "the slot in use is never written: {record:?}");
         }
+        if let Record::Marked(n, Mark::Clear) = record
+            && self.disk.slot(n).is_some_and(|s| s.stage == Stage::Proved)
+        {
+            // A pair that was left is taken up again: the way back, on which the cloud may end any rotation.
+            self.reasons += 1;
+        }
+        if let Record::Settled(n) = record {
+            assert!(self.cloud.settled(self.certificate_of(n)), "rule 14: only after its own `accepted`");
+        }
         follow(&mut self.disk, record);
     }
 
-    fn connect(&mut self, carrier: Carrier, end: End) -> Outcome {
-        let beside = matches!(self.action, Action::Do(Effect::Prove(_)));
-        if !beside {
-            self.session = None;
-        }
-        if end == End::Unreachable {
-            return Outcome::Failed(Trouble::Unreachable);
-        }
-        let admitted = match carrier {
-            Carrier::Claim => true,
-            Carrier::Generation(n) => self.cloud.admits(self.certificate_of(n), self.boot),
-        };
-        if end == End::Refused || !admitted {
-            return Outcome::Failed(Trouble::Refused);
-        }
-        self.connection += 1;
-        match end {
-            End::ConnackLost => {
-                // The broker has closed the old session for the new one, and we have neither.
-                self.session = None;
-                Outcome::Failed(Trouble::Lost)
-            }
-            End::Unfit => {
-                self.session = None;
-                Outcome::Failed(Trouble::Unfit)
-            }
-            _ => {
-                self.session = Some(carrier);
-                Outcome::Done
-            }
-        }
-    }
-
-    fn connection_issue(&mut self) -> usize {
-        self.cloud.issue(wall_of(self.boot), self.connection)
-    }
-
-    fn issue(&mut self, origin: Origin, end: End) -> Outcome {
-        let carrier = self.session.expect("a request needs a session");
-        assert_eq!(carrier == Carrier::Claim, origin == Origin::Claim);
+    fn switch(&mut self, n: u32) {
+        let slot = self.disk.slot(n).expect("only what is there is switched to").clone();
         assert!(
-            !self.disk.slots.iter().any(|s| s.is_whole() && s.stage != Stage::Proved),
-            "rule 1: at most one unproved pair exists"
+            slot.is_whole() && slot.stage == Stage::Proved,
+            "`current` names a pair that carried a session"
         );
-        match end {
-            End::Denied => return Outcome::Refused(Verdict::Denied, None),
-            End::RequestLost => return Outcome::Refused(Verdict::Silence, None),
-            End::AnswerLost => {
-                self.connection_issue();
-                return Outcome::Refused(Verdict::Silence, None);
-            }
-            End::Twice => {
-                self.connection_issue();
-            }
-            _ => {}
-        }
-        let index = self.connection_issue();
-        let c = &self.cloud.certificates[index];
-        self.number += 1;
-        let slot = Slot {
-            generation: self.number,
-            stage: Stage::Issued,
-            origin,
-            certificate: Some(Certificate {
-                id: id_of(index),
-                not_before: c.not_before,
-                not_after: 2_524_607_999,
-            }),
-            asked: Asked::Never,
-            token_ends: Some(self.wall() + 3_600),
-            issued_at: self.wall(),
-            mark: CLEAR,
-        };
-        self.disk.slots.push(slot.clone());
-        Outcome::Issued(slot)
-    }
-
-    fn register(&mut self, n: u32, end: End) -> Outcome {
-        let carrier = self.session.expect("a request needs a session");
+        // The session may have ended just now: then it has connected all the same.
         assert_eq!(
-            self.disk.slot(n).unwrap().asked,
-            Asked::Unanswered,
-            "announced on disk before it is sent (rule 1)"
-        );
-        let id = self.certificate_of(n);
-        let (claim, connection, boot) = (carrier == Carrier::Claim, self.connection, self.boot);
-        let mut ask = |hidden| self.cloud.register(id, claim, connection, boot, hidden);
-        match end {
-            End::Denied => Outcome::Refused(Verdict::Denied, None),
-            End::RequestLost => Outcome::Refused(Verdict::Silence, None),
-            End::EffectLate => {
-                self.cloud.late.push((self.boot + 10 * 60 * 1000, Late::Register(id)));
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::AnswerLost => {
-                ask(0);
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::FaultAfter => {
-                ask(0);
-                Outcome::Refused(Verdict::Fault, None)
-            }
-            _ => match ask(if end == End::SeenLate { 4 * 60 * 1000 } else { 0 }) {
-                Answer::Accepted => Outcome::Registered,
-                Answer::Denied => Outcome::Refused(Verdict::Denied, None),
-                Answer::Invalid => Outcome::Refused(Verdict::Invalid, None),
-            },
-        }
-    }
-
-    fn commit(&mut self, n: u32, end: End) -> Outcome {
-        assert_eq!(
-            self.session,
+            self.last_session,
             Some(Carrier::Generation(n)),
-            "rule 10: a commit speaks for the session's certificate"
+            "rule 21: a candidate that has just connected"
         );
-        assert_eq!(self.disk.current, Current::Names(n), "rule 10: only after the switch is durable");
-        let id = self.certificate_of(n);
-        let boot = self.boot;
-        if self.commits_refused {
-            return Outcome::Refused(Verdict::Denied, None);
+        if n > self.newest {
+            self.newest = n;
+            self.rotations += 1;
+            let used = self.disk.current().and_then(|s| s.certificate);
+            let old = |age| used.is_none_or(|c| c.not_before + age <= self.wall());
+            let due = self.machine.policy().max_age.is_none_or(old);
+            self.reasons += u32::from(due || slot.origin == Origin::Claim);
+        } else if self.disk.current != Current::Names(n) {
+            // Rule 19: after a fallback a rotation is due at once.
+            self.reasons += 1;
         }
-        match end {
-            End::Denied => Outcome::Refused(Verdict::Denied, Some(60)),
-            End::RequestLost => Outcome::Refused(Verdict::Silence, None),
-            End::AnswerLost => {
-                self.cloud.commit(id, boot, boot, None);
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::EffectLate => {
-                self.cloud.late.push((boot + 4 * 60 * 1000, Late::Commit(id, boot)));
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::HandlerDies => {
-                self.cloud.commit(id, boot, boot, Some(1));
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            _ => {
-                if end == End::Twice {
-                    self.cloud.late.push((boot + 4 * 60 * 1000, Late::Commit(id, boot)));
-                }
-                if self.cloud.commit(id, boot, boot, None) {
-                    Outcome::Committed
-                } else {
-                    Outcome::Refused(Verdict::Denied, None)
-                }
-            }
-        }
+        self.disk.current = Current::Names(n);
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "scenarios/clock.rs"]
 mod clock;
+#[path = "scenarios/doubt.rs"]
+mod doubt;
 #[path = "scenarios/orders.rs"]
 mod orders;
 #[path = "scenarios/renewal.rs"]
@@ -28,7 +30,7 @@ fn device(age: i64, policy: &Policy) -> World {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
     let n = add(&mut disk, &mut cloud, age, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(n);
-    World::new(policy, disk, cloud, u32::MAX / 2)
+    World::new(policy, disk, cloud, Some(u32::MAX / 2))
 }
 
 /// Two generations alive, the newer in use.
@@ -37,7 +39,7 @@ fn with_predecessor(policy: &Policy) -> World {
     add(&mut disk, &mut cloud, 90 * DAY, Stage::Proved, Asked::Unanswered, true);
     let b = add(&mut disk, &mut cloud, DAY, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(b);
-    World::new(policy, disk, cloud, u32::MAX / 2)
+    World::new(policy, disk, cloud, Some(u32::MAX / 2))
 }
 
 /// Lets kind time pass; every effect that begins is given to `see`, which may end the story.
@@ -77,5 +79,6 @@ fn now(wall: i64, boot: Boot, synchronised: bool) -> Now {
 
 fn cloud_order(world: &mut World, order: CloudOrder) {
     let at = Now { wall: wall_of(world.boot), boot: world.boot, synchronised: true, dice: u32::MAX / 2 };
+    world.reasons += 1;
     world.action = world.machine.step(at, Input::Order(Order::Cloud(order)));
 }

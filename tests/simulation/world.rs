@@ -3,8 +3,10 @@
 //! `ends` lists and takes the ends of what is outstanding; time passes here. `check` holds at every point.
 
 use certrotd::rotation::{
-    Action, Boot, Carrier, Current, Disk, Happening, Input, Now, Policy, Rotation, Stage,
+    Action, Boot, Carrier, Current, Disk, Happening, Input, Now, Order, Policy, Rotation, Stage,
 };
+
+use certrotd::rotation::schedule::spread_of;
 
 use super::cloud::{Cloud, Status, index_of, wall_of};
 
@@ -21,17 +23,32 @@ pub struct World {
     pub connection: u32,
     /// A certificate that the operator deactivated, and when he takes it back.
     pub deactivated: Option<(usize, Boot)>,
+    /// Switches to a generation newer than any before.
     pub rotations: u32,
+    /// What such switches may rest on: what was due by age, orders, fallbacks.
+    pub reasons: u32,
+    /// The newest generation that was ever in use.
+    pub newest: u32,
+    /// Whose session was the last one.
+    pub last_session: Option<Carrier>,
+    /// When a device certificate last sent CONNECT in this run.
+    pub last_connect: Option<Boot>,
+    /// The connection on which a RegisterThing had no answer.
+    pub silent_on: Option<u32>,
+    /// When the operator lets the device connect again.
+    pub offline_until: Option<Boot>,
     /// While this holds, every commit is refused, for ever.
     pub commits_refused: bool,
-    pub dice: u32,
+    /// What every throw of the dice shows, or none: something else each time.
+    pub dice: Option<u32>,
     /// How far the device's wall clock is ahead of the cloud's, seconds.
     pub skew: i64,
 }
 
 impl World {
-    pub fn new(policy: &Policy, disk: Disk, cloud: Cloud, dice: u32) -> World {
+    pub fn new(policy: &Policy, disk: Disk, cloud: Cloud, dice: Option<u32>) -> World {
         let number = disk.slots.iter().map(|s| s.generation).max().unwrap_or(0);
+        let newest = disk.current().map_or(0, |s| s.generation);
         let mut world = World {
             boot: 60_000,
             machine: Rotation::new(policy.clone()),
@@ -43,6 +60,12 @@ impl World {
             connection: 0,
             deactivated: None,
             rotations: 0,
+            reasons: 0,
+            newest,
+            last_session: None,
+            last_connect: None,
+            silent_on: None,
+            offline_until: None,
             commits_refused: false,
             dice,
             skew: 0,
@@ -52,7 +75,9 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.wall(), boot: self.boot, synchronised: true, dice: self.dice }
+        // No number: a new one at each moment.
+        let dice = self.dice.unwrap_or_else(|| spread_of(&self.boot.to_string()));
+        Now { wall: self.wall(), boot: self.boot, synchronised: true, dice }
     }
 
     /// The device's wall clock.
@@ -71,6 +96,10 @@ impl World {
     pub fn restart(&mut self) {
         let policy = self.machine.policy().clone();
         self.session = None;
+        self.last_connect = None;
+        self.offline_until = None;
+        // The kernel vouches for the clock again; what was noted by a wrong one stays on disk.
+        self.skew = 0;
         self.boot += 5_000;
         self.machine = Rotation::new(policy);
         self.feed(Input::Woke);
@@ -79,7 +108,9 @@ impl World {
     /// Lets time pass in the cloud too.
     pub fn pass(&mut self, millis: Boot) {
         self.boot += millis;
-        self.cloud.advance(self.boot);
+        if self.cloud.advance(self.boot) && self.session.take().is_some() {
+            self.feed(Input::Happened(Happening::Closed));
+        }
         if let Some((id, until)) = self.deactivated
             && self.boot >= until
         {
@@ -87,6 +118,10 @@ impl World {
                 self.cloud.certificates[id].status = Status::Active;
             }
             self.deactivated = None;
+        }
+        if self.offline_until.is_some_and(|until| self.boot >= until) {
+            self.offline_until = None;
+            self.feed(Input::Order(Order::Connect));
         }
         if let Some(Carrier::Generation(n)) = self.session
             && !self.cloud.admits(self.certificate_of(n), self.boot)
@@ -122,32 +157,59 @@ impl World {
                 slot.is_none_or(|s| s.stage != Stage::Proved)
             })
             .count();
+        if self.rotations > self.reasons {
+            return Err(format!("{} rotations for {} reasons", self.rotations, self.reasons));
+        }
         if unproved > 1 {
             return Err(format!("{unproved} unproved certificates are alive"));
         }
         Ok(())
     }
 
+    /// Whether a rotation is due, by the device's own judgement.
+    pub fn is_due(&self) -> bool {
+        match self.disk.current {
+            Current::Names(_) => self.machine.due(&self.now()).is_some_and(|due| due.at <= self.wall()),
+            Current::Absent | Current::Astray => true,
+        }
+    }
+
     /// What “everything is clean” means.
     pub fn unclean(&self) -> Option<String> {
-        let Current::Names(n) = self.disk.current else { return Some("no identity".into()) };
-        let alive: Vec<usize> = self.cloud.alive().collect();
-        if alive != [self.certificate_of(n)] {
-            return Some(format!("alive: {alive:?}, current is certificate {}", self.certificate_of(n)));
+        if let Some(left) = self.unrenewed() {
+            return Some(left);
         }
-        if self.session != Some(Carrier::Generation(n)) {
-            return Some(format!("session: {:?}, current is {n}", self.session));
+        let alive: Vec<usize> = self.cloud.alive().collect();
+        if !matches!(self.disk.current, Current::Names(n) if alive == [self.certificate_of(n)]) {
+            return Some(format!("alive: {alive:?}, current: {:?}", self.disk.current));
         }
         if self.disk.pending.is_some() {
             return Some("a commit is pending".into());
         }
+        let kept = self.disk.slots.len();
+        (kept > 2).then(|| format!("{kept} generations on disk"))
+    }
+
+    /// The same without what only a commit brings about (rule 16).
+    pub fn unrenewed(&self) -> Option<String> {
+        let Current::Names(n) = self.disk.current else { return Some("no identity".into()) };
+        if self.session != Some(Carrier::Generation(n)) {
+            return Some(format!("session: {:?}, current is {n}", self.session));
+        }
         if let Some(s) = self.disk.slots.iter().find(|s| s.stage != Stage::Proved) {
             return Some(format!("generation {} is {:?}", s.generation, s.stage));
         }
-        if self.machine.due(&self.now()).is_some_and(|due| due.at <= self.wall()) {
-            return Some(format!("a rotation is due: {:?}", self.machine.due(&self.now())));
-        }
-        let kept = self.disk.slots.len();
-        (kept > 2).then(|| format!("{kept} generations on disk"))
+        self.is_due().then(|| format!("a rotation is due: {:?}", self.machine.due(&self.now())))
+    }
+
+    /// The earliest moment at which everything can be clean: what others have begun must end first.
+    pub fn settles(&self) -> Boot {
+        let late = self.cloud.late.iter().map(|(at, _)| *at);
+        late.chain(self.deactivated.map(|d| d.1)).chain(self.offline_until).max().unwrap_or(0).max(self.boot)
+    }
+
+    /// RegisterThing named another thing (rule 4): the pair is given up when its token has ended.
+    pub fn misnamed(&self) -> bool {
+        self.cloud.certificates.iter().any(|c| c.status == Status::Elsewhere)
     }
 }

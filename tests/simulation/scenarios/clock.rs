@@ -77,7 +77,7 @@ fn what_is_overdue_at_start_waits_at_most_the_splay_and_nothing_when_expired_rul
     let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(n);
     disk.slots[0].certificate.as_mut().unwrap().not_after = EPOCH - DAY;
-    let mut world = World::new(&policy, disk, cloud, u32::MAX / 2);
+    let mut world = World::new(&policy, disk, cloud, Some(u32::MAX / 2));
     let mut at = None;
     live(&mut world, HOUR, |world, effect| {
         if let Effect::Issue(_) = effect {

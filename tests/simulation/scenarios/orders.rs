@@ -64,7 +64,7 @@ fn orders_of_the_cloud_keep_the_least_interval_and_spread_over_the_time_given() 
 fn a_device_without_a_serial_waits_and_asks_nobody() {
     let mut disk = nothing();
     disk.serial_known = false;
-    let mut world = World::new(&policy(), disk, Cloud::default(), 7);
+    let mut world = World::new(&policy(), disk, Cloud::default(), Some(7));
     live(&mut world, 48 * HOUR, |_, effect| {
         assert_eq!(effect, Effect::Inspect);
         true
@@ -93,7 +93,7 @@ fn an_operator_who_takes_the_device_offline_is_obeyed_until_he_connects_it_again
 fn an_operators_provision_that_the_devices_own_session_overtakes_is_forgotten_rule_20() {
     let mut world = device(DAY, &policy());
     live(&mut world, HOUR, |_, _| true);
-    world.end(End::WaitClosed);
+    world.end(End::Closed);
     let at = Now { wall: world.wall(), boot: world.boot, synchronised: true, dice: 1 };
     while !matches!(world.action, Action::Do(Effect::Connect(Carrier::Generation(1)))) {
         world.end(End::Kind);
@@ -103,7 +103,7 @@ fn an_operators_provision_that_the_devices_own_session_overtakes_is_forgotten_ru
     world.end(End::Kind);
     let until = world.boot + HOUR;
     live(&mut world, until, |_, _| true);
-    world.end(End::WaitClosed);
+    world.end(End::Closed);
     let until = world.boot + HOUR;
     live(&mut world, until, |_, effect| {
         assert_ne!(effect, Effect::Connect(Carrier::Claim), "weeks later nobody wants the claim any more");

@@ -44,7 +44,7 @@ fn a_certificate_that_was_accepted_just_before_its_tokens_end_is_not_dropped_whi
     let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(n);
     add(&mut disk, &mut cloud, 3_500, Stage::Issued, Asked::Unanswered, false);
-    let mut world = World::new(&policy(), disk, cloud, u32::MAX / 8);
+    let mut world = World::new(&policy(), disk, cloud, Some(u32::MAX / 8));
     while !matches!(world.action, Action::Do(Effect::Register(2))) {
         world.end(End::Kind);
     }
@@ -64,7 +64,7 @@ fn a_wait_whose_reason_has_passed_is_no_loop_without_pace() {
     add(&mut disk, &mut cloud, 0, Stage::Issued, Asked::Never, false);
     // A state.json that lost its token: nothing can be asked, and nothing says when that ends but the pair's age.
     disk.slots[0].token_ends = None;
-    let mut world = World::new(&policy(), disk, cloud, u32::MAX / 2);
+    let mut world = World::new(&policy(), disk, cloud, Some(u32::MAX / 2));
     for _ in 0..20 {
         if let Action::Wait(wait) = world.action {
             assert!(wait.until >= world.boot + 1_000, "{wait:?} at {}", world.boot);
@@ -102,7 +102,7 @@ fn retire_delay_gives_other_holders_their_time_and_survives_a_restart() {
         assert!(!matches!(effect, Effect::Commit(_)));
         true
     });
-    world.end(End::WaitCut);
+    world.end(End::CutBefore);
     let mut committed = 0;
     live(&mut world, 8 * HOUR, |world, effect| {
         if let Effect::Commit(_) = effect {

@@ -13,7 +13,7 @@ fn five_early_closes_in_ten_minutes_are_another_client_and_no_rotation_goes_on_r
     for _ in 0..200 {
         if matches!(world.action, Action::Wait(_)) && world.session.is_some() {
             // Somebody else connects with our client id.
-            world.end(End::WaitClosed);
+            world.end(End::Closed);
             closes += 1;
         } else {
             world.end(End::Kind);
@@ -25,6 +25,7 @@ fn five_early_closes_in_ten_minutes_are_another_client_and_no_rotation_goes_on_r
     assert!(world.machine.contested() && closes == 5, "{closes} closes");
     let began = world.boot;
     let at = Now { wall: wall_of(began), boot: began, synchronised: true, dice: 0 };
+    world.reasons += 1;
     world.action = world.machine.step(at, Input::Order(Order::Rotate));
     let mut connects = Vec::new();
     live(&mut world, began + 29 * MINUTE, |world, effect| {
@@ -46,7 +47,7 @@ fn five_early_closes_in_ten_minutes_are_another_client_and_no_rotation_goes_on_r
 #[test]
 fn a_lost_session_is_connected_again_no_faster_than_once_a_second() {
     let mut world = device(DAY, &policy());
-    world.dice = 0;
+    world.dice = Some(0);
     live(&mut world, HOUR, |_, _| true);
     let mut connects = Vec::new();
     for _ in 0..400 {
@@ -55,7 +56,7 @@ fn a_lost_session_is_connected_again_no_faster_than_once_a_second() {
                 connects.push(world.boot);
                 world.end(End::Refused);
             }
-            Action::Wait(_) if world.session.is_some() => world.end(End::WaitClosed),
+            Action::Wait(_) if world.session.is_some() => world.end(End::Closed),
             _ => world.end(End::Kind),
         }
     }

@@ -75,7 +75,7 @@ fn a_refused_certificate_leads_back_to_the_older_one_and_a_rotation_is_due_at_on
     assert_eq!(world.disk.current, Current::Names(1));
     // A power cut now: Inspect must not switch forward again.
     world.action = Action::Keep;
-    let mut again = World::new(&policy, world.disk.clone(), world.cloud.clone(), u32::MAX / 2);
+    let mut again = World::new(&policy, world.disk.clone(), world.cloud.clone(), Some(u32::MAX / 2));
     again.boot = world.boot;
     again.deactivated = world.deactivated;
     live(&mut again, world.boot + HOUR, |_, effect| {
@@ -97,7 +97,7 @@ fn the_network_alone_never_leads_to_the_claim_or_to_another_generation_rule_19()
     let policy = Policy { retire: RetireMode::None, ..policy() };
     let mut world = with_predecessor(&policy);
     live(&mut world, HOUR, |_, _| true);
-    world.end(End::WaitClosed);
+    world.end(End::Closed);
     for _ in 0..2_000 {
         match world.action {
             Action::Do(Effect::Connect(Carrier::Generation(2))) => world.end(End::Unreachable),
@@ -113,7 +113,7 @@ fn a_pair_that_connects_and_lacks_its_rights_for_a_day_is_left_for_the_other_one
     let policy = Policy { retire: RetireMode::None, ..policy() };
     let mut world = with_predecessor(&policy);
     live(&mut world, HOUR, |_, _| true);
-    world.end(End::WaitClosed);
+    world.end(End::Closed);
     let began = world.boot;
     for _ in 0..20_000 {
         match world.action {
@@ -135,7 +135,7 @@ fn a_store_of_another_machine_is_held_reported_or_provisioned_anew_as_the_operat
         disk.current = Current::Names(n);
         disk.foreign = true;
         cloud.reclaim = true;
-        let mut world = World::new(&policy, disk, cloud, u32::MAX / 2);
+        let mut world = World::new(&policy, disk, cloud, Some(u32::MAX / 2));
         live(&mut world, 2 * HOUR, |_, _| true);
         world
     };
