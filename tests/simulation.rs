@@ -1,25 +1,32 @@
 //! Walks the core through every way in which its effects can end, in a cloud that is kind and in one that is not.
 //!
 //! From each start (fresh, steady, due, half-done at each stage, unretired predecessor) every effect ends in every way
-//! (`world::End`), up to a number of faults for one walk; states met before are not walked again. At every point the
+//! (`ends::End`), up to a number of faults for one walk; states met before are not walked again. At every point the
 //! invariants of `World::check` hold, and after the last fault everything is clean within one kind hour (two where a
 //! dead token has to run out first). `CERTROT_WALK_FAULTS=3` walks deeper (the long version; use `--release`).
 
+#[path = "simulation/calls.rs"]
+mod calls;
 #[path = "simulation/cloud.rs"]
 mod cloud;
+#[path = "simulation/count.rs"]
+mod count;
+#[path = "simulation/ends.rs"]
+mod ends;
 #[path = "simulation/scenarios.rs"]
 mod scenarios;
+#[path = "simulation/walk.rs"]
+mod walk;
 #[path = "simulation/world.rs"]
 mod world;
-
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 
 use certrotd::rotation::{
     Asked, Certificate, Current, Disk, MachineChange, Mark, Origin, Policy, RetireMode, Slot, Stage,
 };
 use cloud::{Cloud, EPOCH, Status, id_of};
-use world::{End, World};
+use count::Counts;
+use walk::Walk;
+use world::World;
 
 const DAY: i64 = 86_400;
 
@@ -102,11 +109,30 @@ fn starts() -> Vec<(&'static str, Disk, Cloud)> {
     start("asked, answer lost", 100 * DAY, &|d, c| {
         add(d, c, 0, Stage::Issued, Asked::Unanswered, true);
     });
+    start("asked, nothing came of it, token nearly over", 100 * DAY, &|d, c| {
+        add(d, c, 3_400, Stage::Issued, Asked::Unanswered, false);
+    });
+    start("asked, answer lost, token nearly over", 100 * DAY, &|d, c| {
+        add(d, c, 3_400, Stage::Issued, Asked::Unanswered, true);
+    });
+    start("asked, refused", 100 * DAY, &|d, c| {
+        add(d, c, 600, Stage::Issued, Asked::Rejected, false);
+    });
     start("registered", 100 * DAY, &|d, c| {
         add(d, c, 0, Stage::Registered, Asked::Unanswered, true);
     });
     start("proved", 100 * DAY, &|d, c| {
         add(d, c, 0, Stage::Proved, Asked::Unanswered, true);
+    });
+    start("proved, its commit announced", 100 * DAY, &|d, c| {
+        d.pending = Some(add(d, c, 0, Stage::Proved, Asked::Unanswered, true));
+    });
+    start("retired in the cloud, not yet on disk", 100 * DAY, &|d, c| {
+        let n = add(d, c, 0, Stage::Proved, Asked::Unanswered, true);
+        d.current = Current::Names(n);
+        d.pending = Some(n);
+        d.committed_at = Some(EPOCH);
+        c.certificates[0].status = Status::Dead;
     });
     start("unretired predecessor", 100 * DAY, &|d, c| {
         let n = add(d, c, 0, Stage::Proved, Asked::Unanswered, true);
@@ -126,87 +152,10 @@ fn starts() -> Vec<(&'static str, Disk, Cloud)> {
     first("first: issued", Stage::Issued, Asked::Never, false);
     first("first: answer lost", Stage::Issued, Asked::Unanswered, true);
     first("first: nothing came of it", Stage::Issued, Asked::Unanswered, false);
+    first("first: refused", Stage::Issued, Asked::Rejected, false);
     first("first: registered", Stage::Registered, Asked::Unanswered, true);
     first("first: proved", Stage::Proved, Asked::Unanswered, true);
     starts
-}
-
-struct Walk {
-    seen: HashSet<u64>,
-    hasher: RandomState,
-    tails: u64,
-    longest: u64,
-}
-
-impl Walk {
-    fn new() -> Walk {
-        Walk { seen: HashSet::new(), hasher: RandomState::new(), tails: 0, longest: 0 }
-    }
-
-    /// Takes every branch from here; returns the trace of the first one that breaks a promise.
-    fn walk(&mut self, start: &str, world: World, faults: u32, bound: u64) {
-        let mut open = vec![(world, faults, Vec::<(String, End)>::new(), 0_u32)];
-        while let Some((world, faults, trace, quiet)) = open.pop() {
-            if let Err(broken) = world.check() {
-                panic!("from “{start}”: {broken}\n{}\n{world:#?}", tell(&trace));
-            }
-            if !self.seen.insert(self.hasher.hash_one((&world, faults))) {
-                continue;
-            }
-            if faults == 0 {
-                self.tail(start, world, &trace, bound);
-                continue;
-            }
-            // A walk that has been clean for three waits has nothing new to break.
-            let waiting = matches!(world.action, certrotd::rotation::Action::Wait(_));
-            let quiet = if world.unclean().is_some() { 0 } else { quiet + u32::from(waiting) };
-            for end in world.branches() {
-                if end == End::Kind && quiet > 2 {
-                    continue;
-                }
-                let mut next = world.clone();
-                let what = format!("{:>7}s {:?}", next.boot / 1000, next.action);
-                next.end(end);
-                let mut trace = trace.clone();
-                trace.push((what, end));
-                let left = if end == End::Kind { faults } else { faults - 1 };
-                open.push((next, left, trace, quiet));
-            }
-        }
-    }
-
-    /// The kind time after the last fault: everything is clean within `bound` milliseconds, and stays so.
-    fn tail(&mut self, start: &str, mut world: World, trace: &[(String, End)], bound: u64) {
-        self.tails += 1;
-        let began = world.boot.max(world.deactivated.map_or(0, |d| d.1));
-        let mut told = Vec::new();
-        for _ in 0..3_000 {
-            if let Err(broken) = world.check() {
-                panic!("from “{start}”, in kind time: {broken}\n{}{}", tell(trace), tell(&told));
-            }
-            if world.boot >= began && world.unclean().is_none() && world.cloud.late.is_empty() {
-                self.longest = self.longest.max(world.boot.saturating_sub(began));
-                return;
-            }
-            if world.boot > began + bound || world.cloud.certificates.len() > 20 {
-                break;
-            }
-            told.push((format!("{:>7}s {:?}", world.boot / 1000, world.action), End::Kind));
-            world.end(End::Kind);
-        }
-        panic!(
-            "from “{start}”: not clean after {} kind minutes: {:?}\n{}── kind from here\n{}\n{:#?}",
-            (world.boot.saturating_sub(began)) / 60_000,
-            world.unclean(),
-            tell(trace),
-            tell(&told[told.len().saturating_sub(40)..]),
-            world.disk,
-        );
-    }
-}
-
-fn tell(trace: &[(String, End)]) -> String {
-    trace.iter().map(|(what, end)| format!("  {what} ⇒ {end:?}\n")).collect()
 }
 
 fn faults() -> u32 {
@@ -214,20 +163,26 @@ fn faults() -> u32 {
 }
 
 fn walk_all(bound_tokens: bool, minutes: u64) {
-    for dice in [u32::MAX / 8, u32::MAX] {
+    let mut counts = Counts::new();
+    for dice in [Some(u32::MAX / 8), Some(u32::MAX), None] {
         let mut walk = Walk::new();
         for (name, disk, mut cloud) in starts() {
             cloud.bound = bound_tokens;
             walk.walk(name, World::new(&policy(), disk, cloud, dice), faults(), minutes * 60_000);
         }
         println!(
-            "dice {dice}: {} states, {} ends, slowest clean after {} s",
-            walk.seen.len(),
+            "dice {dice:?}: {} states, {} transitions, {} ends, slowest clean after {} s ({} s where a thing was misnamed)",
+            walk.states(),
+            walk.transitions,
             walk.tails,
-            walk.longest / 1000
+            walk.longest / 1000,
+            walk.longest_misnamed / 1000,
         );
-        assert!(walk.tails > 10_000, "the walk must reach somewhere: {}", walk.tails);
+        assert!(faults() < 2 || walk.tails > 100_000, "the walk must reach somewhere: {}", walk.tails);
+        counts.add(&walk.counts);
     }
+    println!("taken:\n{}", counts.tell());
+    assert_eq!(counts.missing(), Vec::<String>::new(), "what must be taken and was not");
 }
 
 #[test]

@@ -55,6 +55,9 @@ impl Rotation {
             }
             Effect::Prove(_) => return self.gates.prove.fail(Pace::PROVE, now, None),
             Effect::Issue(_) => self.renewal_failed(now, None),
+            Effect::Switch(n) => self.switching = Some(n),
+            // Whether it was sent is not known, so it may have been.
+            Effect::Register(_) => self.successor.sole = false,
             Effect::Commit(_) | Effect::Record(Record::Committing(_) | Record::Settled(_)) => {
                 self.gates.commit.fail(Pace::COMMIT, now, None);
             }
@@ -64,8 +67,12 @@ impl Rotation {
     }
 
     fn inspected(&mut self, outcome: Outcome) {
-        if let Outcome::Inspected(disk) = outcome {
-            self.disk = Some(disk);
+        let Outcome::Inspected(disk) = outcome else { return };
+        let landed = self.switching.take().filter(|n| disk.current == Current::Names(*n));
+        self.disk = Some(disk);
+        if let Some(n) = landed {
+            // It failed after the rename, or the image was in doubt when it ended: what ordered it is done all the same.
+            self.switched(n);
         }
     }
 
@@ -123,9 +130,7 @@ impl Rotation {
     fn issued(&mut self, outcome: Outcome, now: &Now) {
         match outcome {
             Outcome::Issued(slot) => {
-                self.gates.renew.open();
-                self.gates.prove.reset();
-                self.successor = SuccessorMemory { issued: Some(now.boot), ..SuccessorMemory::default() };
+                self.meet(&slot, now);
                 if let Some(disk) = &mut self.disk {
                     disk.slots.push(slot);
                     disk.slots.sort_by_key(|s| s.generation);
@@ -166,13 +171,25 @@ impl Rotation {
         match record {
             Record::Registering(n) => {
                 self.successor.sole = true;
-                self.next = Some(Effect::Register(n));
+                if self.link == Link::Down {
+                    // The session ended meanwhile: nothing was sent, so nothing has to be proved before it is.
+                    self.successor.may_register = true;
+                } else {
+                    self.next = Some(Effect::Register(n));
+                }
             }
             Record::Committing(_) => {
-                self.next = self.disk.as_ref().and_then(|d| d.pending).map(Effect::Commit)
+                let pending = self.disk.as_ref().and_then(|d| d.pending);
+                self.next = pending.filter(|n| self.carries(*n)).map(Effect::Commit);
             }
+            // It is pending anew, as after a fallback: its delay begins anew.
+            Record::Pending(..) => self.pending_seen = None,
             _ => {}
         }
+    }
+
+    fn carries(&self, n: u32) -> bool {
+        matches!(self.link, Link::Up { carrier: Carrier::Generation(c), .. } if c == n)
     }
 
     fn registered(&mut self, n: u32, outcome: &Outcome, now: &Now) {
@@ -211,7 +228,7 @@ impl Rotation {
             Outcome::Failed(Trouble::Refused) => {
                 self.count_refusal(n, now);
                 self.successor.may_register = true;
-                self.successor.refused_at = Some((self.wall(now), now.boot));
+                self.successor.refused_at = Some(now.boot);
                 self.gates.prove.fail(Pace::PROVE, now, None);
             }
             Outcome::Failed(Trouble::Unfit) => {
@@ -244,10 +261,12 @@ impl Rotation {
     }
 
     fn switched(&mut self, n: u32) {
-        let Some(disk) = &mut self.disk else { return };
-        let newest = disk.slots.iter().filter(|s| s.is_whole()).map(|s| s.generation).max();
-        let back =
-            newest.is_some_and(|newest| newest > n) || matches!(disk.current, Current::Names(c) if c > n);
+        let Some(disk) = &mut self.disk else {
+            self.switching = Some(n);
+            return;
+        };
+        let newer = disk.slots.iter().any(|s| s.generation > n && s.stage == Stage::Proved);
+        let back = newer || matches!(disk.current, Current::Names(c) if c > n);
         disk.current = Current::Names(n);
         self.gates.commit.reset();
         self.gates.renew.reset();

@@ -88,14 +88,17 @@ pub(super) struct ClockMemory {
 /// What is remembered of the successor; a restart forgets it, and the rules are safe without it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct SuccessorMemory {
+    /// The unproved generation that this is about.
+    pub of: Option<u32>,
+    /// When its token ends, by the time since boot in milliseconds, below zero where that was before boot: a clock that
+    /// is stepped in this run neither ends a token nor lengthens it.
+    pub token_ends: i64,
     /// RegisterThing is allowed again: a proof was refused since the last one (rule 2).
     pub may_register: bool,
     /// The request about to be sent is the only one that was ever without an answer.
     pub sole: bool,
     /// When a proof was last refused.
-    pub refused_at: Option<(Wall, Boot)>,
-    /// When it was issued, where that was in this run: a stepped wall clock cannot end its token.
-    pub issued: Option<Boot>,
+    pub refused_at: Option<Boot>,
     /// When RegisterThing was last sent for it in this run: it may take effect minutes later.
     pub asked: Option<Boot>,
     /// The last verdict of RegisterThing was that this very request cannot succeed.
@@ -127,6 +130,11 @@ pub struct Rotation {
     pub(super) contested: bool,
     pub(super) order: Option<Ordered>,
     pub(super) offline: bool,
+    /// The generation whose commit is pending: when this run first saw it, and how long it had been pending then, in
+    /// seconds.
+    pub(super) pending_seen: Option<(u32, Boot, i64)>,
+    /// A switch whose end is in doubt until the disk has been read again.
+    pub(super) switching: Option<u32>,
     /// An effect that must follow the one that just ended.
     pub(super) next: Option<Effect>,
 }
@@ -153,6 +161,8 @@ impl Rotation {
             contested: false,
             order: None,
             offline: false,
+            pending_seen: None,
+            switching: None,
             next: None,
         }
     }
@@ -306,7 +316,8 @@ impl Rotation {
                 }
             }
             Order::Provision => {
-                self.claim_now = true;
+                // Not beside a session of the device's own: weeks later, when it ends, nobody wants the claim any more.
+                self.claim_now = !matches!(self.link, Link::Up { carrier: Carrier::Generation(_), .. });
                 self.gates.claim.open();
                 self.gates.renew.open();
                 self.gates.prove.open();

@@ -57,6 +57,9 @@ impl Rotation {
             later.hold(later.until, if self.offline { Why::Offline } else { Why::Foreign });
             return (self.link != Link::Down).then_some(Effect::Hangup);
         }
+        if let Some(successor) = self.successor() {
+            self.meet(&successor, now);
+        }
         match self.link {
             Link::Up { carrier: Carrier::Generation(n), since, .. } if self.is_current(n) => {
                 self.on_session(n, since, now, later)

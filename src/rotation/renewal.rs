@@ -2,7 +2,7 @@
 
 use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage, Wall};
 use super::language::{CloudOrder, Effect, Now, Why};
-use super::machine::{Link, Ordered, Rotation};
+use super::machine::{Link, Ordered, Rotation, SuccessorMemory};
 use super::plan::{Later, millis, seconds, share};
 use super::schedule::{self, Due, Rule};
 
@@ -37,14 +37,37 @@ impl Rotation {
         }
         // Rule 4: one that was registered as another thing is never proved.
         let misnamed = s.stage == Stage::Issued && s.mark == Mark::Refused;
-        if may_be_alive(s) && !misnamed {
+        if self.may_be_alive(s) && !misnamed {
             let opens = self.gates.prove.opens.max(self.paced(now));
             if now.boot >= opens {
                 return Some(Effect::Prove(s.generation));
             }
             later.hold(opens, if s.mark == Mark::Refused { Why::Unfit } else { Why::NotProved });
+        } else {
+            // Nothing more can be asked for it: it goes when its token has ended.
+            later.hold(Boot::try_from(self.successor.token_ends).unwrap_or(0), Why::NotProved);
         }
         None
+    }
+
+    /// First sight of an unproved pair in this run: from here on its token runs by the time since boot.
+    pub(super) fn meet(&mut self, s: &Slot, now: &Now) {
+        if s.stage == Stage::Proved || self.successor.of == Some(s.generation) {
+            return;
+        }
+        let wall = self.wall(now);
+        // What was noted may come from a clock that was behind; notBefore comes from the cloud's.
+        let born = s.certificate.map_or(0, |c| c.not_before).max(s.issued_at);
+        let ends = s.token_ends.unwrap_or(0).max(born.saturating_add(TOKEN_LIFE));
+        // One from the future was saved under a wrong clock: when it ends is not known, but no later than this.
+        let left = if wall < born { TOKEN_LIFE } else { ends.saturating_sub(wall) };
+        let token_ends = boot_of(now.boot).saturating_add(left.saturating_mul(1_000));
+        self.successor = SuccessorMemory { of: Some(s.generation), token_ends, ..SuccessorMemory::default() };
+        if s.asked == Asked::Never {
+            // The first RegisterThing of a pair does not wait for what failed with another one, and its token runs.
+            self.gates.renew.open();
+            self.gates.prove.reset();
+        }
     }
 
     pub(super) fn wants_registering(&self, s: &Slot, now: &Now) -> bool {
@@ -55,19 +78,21 @@ impl Rotation {
             && (s.asked != Asked::Unanswered || self.successor.may_register)
     }
 
-    /// Says whether this long has passed since the end of the token: by the time since boot where the pair is of this
-    /// run (a stepped wall clock ends no token), by the wall clock otherwise.
-    fn token_had_ended(&self, s: &Slot, (wall, boot): (Wall, Boot), since: i64) -> bool {
-        if let Some(issued) = self.successor.issued {
-            return boot >= issued + millis(TOKEN_LIFE + since);
-        }
-        let ends = s.token_ends.unwrap_or(s.issued_at + TOKEN_LIFE).max(s.issued_at + TOKEN_LIFE);
-        // One from the future was saved under a wrong clock: when it ends is not known, so it has ended.
-        wall >= ends + since || wall + CLOCK_SLACK < s.issued_at
+    /// Says whether, at that time since boot, so many seconds had passed since the end of the token.
+    fn token_had_ended(&self, s: &Slot, boot: Boot, since: i64) -> bool {
+        let memory = &self.successor;
+        memory.of == Some(s.generation)
+            && boot_of(boot) >= memory.token_ends.saturating_add(since.saturating_mul(1_000))
     }
 
     fn token_has_ended(&self, s: &Slot, now: &Now) -> bool {
-        self.token_had_ended(s, (self.wall(now), now.boot), 0)
+        self.token_had_ended(s, now.boot, 0)
+    }
+
+    /// Says whether the cloud may hold this pair alive (rule 1): not where its only request was announced and never sent.
+    fn may_be_alive(&self, s: &Slot) -> bool {
+        let unsent = self.successor.of == Some(s.generation) && self.successor.sole;
+        s.stage != Stage::Issued || s.asked == Asked::Unanswered && !unsent
     }
 
     /// Rule 1: says whether an unproved pair cannot come alive any more.
@@ -75,9 +100,9 @@ impl Rotation {
         if s.stage == Stage::Proved {
             return false;
         }
-        if !may_be_alive(s) {
-            let futile = self.successor.invalid
-                && self.token_had_ended(s, (self.wall(now), now.boot), INVALID_PATIENCE - TOKEN_LIFE);
+        if !self.may_be_alive(s) {
+            let futile =
+                self.successor.invalid && self.token_had_ended(s, now.boot, INVALID_PATIENCE - TOKEN_LIFE);
             return self.token_has_ended(s, now) || futile && s.asked == Asked::Rejected;
         }
         if s.stage == Stage::Issued && s.mark == Mark::Refused {
@@ -91,7 +116,7 @@ impl Rotation {
         // refusal, which is weather: the last of three over a quarter of an hour must lie behind that end.
         let late = |boot: Boot| self.successor.asked.is_none_or(|at| boot >= at + millis(SEEN_WITHIN));
         self.has_been_refused_long(s.generation)
-            && self.successor.refused_at.is_some_and(|at| self.token_had_ended(s, at, patience) && late(at.1))
+            && self.successor.refused_at.is_some_and(|at| self.token_had_ended(s, at, patience) && late(at))
     }
 
     pub(super) fn renew(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
@@ -183,9 +208,8 @@ impl Rotation {
     }
 }
 
-/// Says whether the cloud may hold this pair alive (rule 1).
-fn may_be_alive(s: &Slot) -> bool {
-    s.stage != Stage::Issued || s.asked == Asked::Unanswered
+fn boot_of(boot: Boot) -> i64 {
+    i64::try_from(boot).unwrap_or(i64::MAX)
 }
 
 /// Says whether the condition of the cloud's order is true of the certificate in use.
@@ -201,5 +225,3 @@ const TOKEN_LIFE: i64 = 3_600;
 const SEEN_WITHIN: i64 = 900;
 /// A request that cannot succeed is tried this long, in case a template is on its way. Seconds.
 const INVALID_PATIENCE: i64 = 900;
-/// What two readings of a sound clock may differ by. Seconds.
-const CLOCK_SLACK: i64 = 300;

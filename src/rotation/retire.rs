@@ -7,15 +7,21 @@ use super::plan::{Later, millis};
 
 impl Rotation {
     /// Rules 10 to 16: the commit is made new on the session of `current`, and never holds up a renewal.
-    pub(super) fn commit(&self, n: u32, wall: Wall, now: &Now, later: &mut Later) -> Option<Effect> {
+    pub(super) fn commit(&mut self, n: u32, wall: Wall, now: &Now, later: &mut Later) -> Option<Effect> {
         let disk = self.disk.as_ref()?;
         if self.policy.retire == RetireMode::None || disk.pending != Some(n) {
             return None;
         }
-        let since = disk.pending_since.unwrap_or(wall).min(wall);
-        let ready = since + self.policy.retire_delay;
-        if wall < ready {
-            later.hold(now.boot + millis(ready - wall), Why::RetireDelay);
+        // What had passed when this run first saw it, by the disk; from then on by the time since boot: a step of the
+        // clock neither takes other holders' time nor gives the old certificate more.
+        let passed = wall.saturating_sub(disk.pending_since.unwrap_or(wall)).max(0);
+        let (_, seen, passed) = match self.pending_seen {
+            Some(seen) if seen.0 == n => seen,
+            _ => *self.pending_seen.insert((n, now.boot, passed)),
+        };
+        let ready = seen + millis(self.policy.retire_delay.saturating_sub(passed));
+        if now.boot < ready {
+            later.hold(ready, Why::RetireDelay);
             return None;
         }
         if !self.gates.commit.is_open(now) {
@@ -26,8 +32,8 @@ impl Rotation {
         self.to_disk(Effect::Record(Record::Committing(wall)), now, later)
     }
 
-    /// Rule 10 after `retire.mode` was changed to the commit topic: what is older and not known to be retired wants a
-    /// commit.
+    /// Rule 10 after `retire.mode` was changed to the commit topic, and after a switch that was begun and given up (its
+    /// commit is pending, and it is not in use): what is older and not known to be retired wants a commit.
     pub(super) fn notice_unretired(
         &self,
         n: u32,
@@ -38,7 +44,7 @@ impl Rotation {
         let disk = self.disk.as_ref()?;
         let unretired = |s: &Slot| s.generation < n && s.stage == Stage::Proved && s.mark != Mark::Retired;
         let wanted = self.policy.retire == RetireMode::CommitTopic
-            && disk.pending.is_none()
+            && disk.pending != Some(n)
             && disk.slots.iter().any(unretired);
         if wanted { self.to_disk(Effect::Record(Record::Pending(n, wall)), now, later) } else { None }
     }

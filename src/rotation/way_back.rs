@@ -14,7 +14,10 @@ impl Rotation {
         let disk = self.disk.as_ref()?;
         let slot = disk.slot(n)?;
         let left = |s: &&Slot| s.generation > n && s.stage == Stage::Proved && s.mark == Mark::Clear;
-        let record = if slot.stage != Stage::Proved {
+        let record = if slot.stage != Stage::Proved && slot.mark != Mark::Clear {
+            // First, so that what happens in between leaves a pair that is proved again, not one that was left.
+            Record::Marked(n, Mark::Clear)
+        } else if slot.stage != Stage::Proved {
             Record::Proved(n)
         } else if let Some(newer) = disk.slots.iter().find(left) {
             Record::Marked(newer.generation, Mark::Refused)
@@ -58,8 +61,10 @@ impl Rotation {
             }
         }
         let successor = self.successor();
+        // Two clones would retire each other (rule 22); one that has no identity yet has nothing to lose.
+        let contested = self.contested && !self.pairs().is_empty();
         if let Some(s) = &successor
-            && (self.is_dead(s, now) || self.gates.connect.is_open(now) && !self.contested)
+            && (self.is_dead(s, now) || self.gates.connect.is_open(now) && !contested)
             && let Some(effect) = self.progress(s, now, later)
         {
             return Some(effect);
@@ -104,7 +109,10 @@ impl Rotation {
         }
         match successor {
             Some(s) if !self.wants_registering(s, now) => {
-                later.hold(self.gates.prove.opens.max(self.gates.connect.opens), Why::NotProved);
+                // Where the gate of the connection is open, `progress` has said what it waits for.
+                if !self.gates.connect.is_open(now) {
+                    later.hold(self.gates.connect.opens, Why::NotProved);
+                }
                 return None;
             }
             Some(_) if !self.gates.renew.is_open(now) => {

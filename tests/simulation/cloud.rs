@@ -15,6 +15,8 @@ pub enum Status {
     Active,
     Inactive,
     Dead,
+    /// Alive, and attached to another thing.
+    Elsewhere,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +34,12 @@ pub struct Certificate {
 /// An effect that comes later than its answer could.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Late {
-    Register(usize),
+    /// RegisterThing; whether the claim certificate asked.
+    Register(usize, bool),
     /// A commit by this certificate, sent at this time.
     Commit(usize, Boot),
+    /// A CONNECT with our client id, whose sender has gone.
+    TakeOver,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,6 +50,8 @@ pub struct Cloud {
     pub bound: bool,
     /// The operator's word that lets a claim in again (rule 23).
     pub reclaim: bool,
+    /// On this connection, the commit of this certificate was accepted, and the device has not heard it yet.
+    pub unheard: Option<(u32, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,18 +130,30 @@ impl Cloud {
         kill_after.is_none() && self.certificates[id].status == Status::Active
     }
 
-    /// Lets what is late happen.
-    pub fn advance(&mut self, boot: Boot) {
+    /// RegisterThing attached it to another thing than ours.
+    pub fn misname(&mut self, id: usize) {
+        self.certificates[id].status = Status::Elsewhere;
+    }
+
+    /// Whether every older certificate of the thing is dead.
+    pub fn settled(&self, id: usize) -> bool {
+        self.certificates[..id].iter().all(|c| !matches!(c.status, Status::Active | Status::Inactive))
+    }
+
+    /// Lets what is late happen; says whether the session in hand was taken over.
+    pub fn advance(&mut self, boot: Boot) -> bool {
+        let mut taken = false;
         self.late.sort_by_key(|(at, _)| *at);
         while self.late.first().is_some_and(|(at, _)| *at <= boot) {
             match self.late.remove(0).1 {
-                Late::Register(id) => {
+                Late::Register(id, claim) => {
                     let born_on = self.certificates[id].born_on;
-                    self.register(id, false, born_on, boot, 0);
+                    self.register(id, claim, born_on, boot, 0);
                 }
                 Late::Commit(id, sent) => {
                     self.commit(id, sent, boot, None);
                 }
+                Late::TakeOver => taken = true,
             }
         }
         for c in &mut self.certificates {
@@ -142,6 +161,7 @@ impl Cloud {
                 c.status = Status::Dead;
             }
         }
+        taken
     }
 
     pub fn alive(&self) -> impl Iterator<Item = usize> + '_ {

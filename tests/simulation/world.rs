@@ -1,54 +1,14 @@
-//! One device in the walk: the real core, a disk, the cloud, and every way in which one effect can end.
+//! One device in the walk: the real core, a disk and the cloud.
 //!
-//! `branches` lists the ends of what is outstanding, the kind one first; the walk takes each in turn. `check` holds at
-//! every point.
+//! `ends` lists and takes the ends of what is outstanding; time passes here. `check` holds at every point.
 
-use certrotd::rotation::follow;
 use certrotd::rotation::{
-    Action, Asked, Boot, Carrier, Certificate, Current, Disk, Effect, Happening, Input, Now, Origin, Outcome,
-    Policy, Record, Rotation, Slot, Stage, Trouble, Verdict,
+    Action, Boot, Carrier, Current, Disk, Happening, Input, Now, Order, Policy, Rotation, Stage,
 };
 
-use super::cloud::{Answer, CLEAR, Cloud, Late, Status, id_of, index_of, wall_of};
+use certrotd::rotation::schedule::spread_of;
 
-/// How one effect ends; everything but `Kind` costs one fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    Kind,
-    /// The disk says no.
-    DiskFails,
-    CutBefore,
-    CutAfter,
-    Unreachable,
-    Refused,
-    /// CONNECT was taken, the CONNACK is lost.
-    ConnackLost,
-    /// The session is there and a right is missing.
-    Unfit,
-    /// The request is refused although it is right (throttle, slow hook).
-    Denied,
-    /// A fault of the server's, after the effect.
-    FaultAfter,
-    RequestLost,
-    AnswerLost,
-    /// No answer, and the effect comes minutes later.
-    EffectLate,
-    /// The answer comes, and the effect once more minutes later.
-    Twice,
-    /// Accepted, and seen by the broker minutes later.
-    SeenLate,
-    /// The retire handler dies after its first victim.
-    HandlerDies,
-    /// While waiting: the device's wall clock jumps two days ahead.
-    WaitStepped,
-    /// The other side closes the session in hand during the effect.
-    Closes,
-    /// While waiting: power cut, session lost, operator deactivates, orders a rotation.
-    WaitCut,
-    WaitClosed,
-    WaitDeactivated,
-    WaitOrdered,
-}
+use super::cloud::{Cloud, Status, index_of, wall_of};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
@@ -63,17 +23,32 @@ pub struct World {
     pub connection: u32,
     /// A certificate that the operator deactivated, and when he takes it back.
     pub deactivated: Option<(usize, Boot)>,
+    /// Switches to a generation newer than any before.
     pub rotations: u32,
+    /// What such switches may rest on: what was due by age, orders, fallbacks.
+    pub reasons: u32,
+    /// The newest generation that was ever in use.
+    pub newest: u32,
+    /// Whose session was the last one.
+    pub last_session: Option<Carrier>,
+    /// When a device certificate last sent CONNECT in this run.
+    pub last_connect: Option<Boot>,
+    /// The connection on which a RegisterThing had no answer.
+    pub silent_on: Option<u32>,
+    /// When the operator lets the device connect again.
+    pub offline_until: Option<Boot>,
     /// While this holds, every commit is refused, for ever.
     pub commits_refused: bool,
-    pub dice: u32,
+    /// What every throw of the dice shows, or none: something else each time.
+    pub dice: Option<u32>,
     /// How far the device's wall clock is ahead of the cloud's, seconds.
     pub skew: i64,
 }
 
 impl World {
-    pub fn new(policy: &Policy, disk: Disk, cloud: Cloud, dice: u32) -> World {
+    pub fn new(policy: &Policy, disk: Disk, cloud: Cloud, dice: Option<u32>) -> World {
         let number = disk.slots.iter().map(|s| s.generation).max().unwrap_or(0);
+        let newest = disk.current().map_or(0, |s| s.generation);
         let mut world = World {
             boot: 60_000,
             machine: Rotation::new(policy.clone()),
@@ -85,6 +60,12 @@ impl World {
             connection: 0,
             deactivated: None,
             rotations: 0,
+            reasons: 0,
+            newest,
+            last_session: None,
+            last_connect: None,
+            silent_on: None,
+            offline_until: None,
             commits_refused: false,
             dice,
             skew: 0,
@@ -94,7 +75,9 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.wall(), boot: self.boot, synchronised: true, dice: self.dice }
+        // No number: a new one at each moment.
+        let dice = self.dice.unwrap_or_else(|| spread_of(&self.boot.to_string()));
+        Now { wall: self.wall(), boot: self.boot, synchronised: true, dice }
     }
 
     /// The device's wall clock.
@@ -102,7 +85,7 @@ impl World {
         wall_of(self.boot) + self.skew
     }
 
-    fn feed(&mut self, input: Input) {
+    pub fn feed(&mut self, input: Input) {
         let now = self.now();
         match self.machine.step(now, input) {
             Action::Keep => {}
@@ -110,9 +93,13 @@ impl World {
         }
     }
 
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let policy = self.machine.policy().clone();
         self.session = None;
+        self.last_connect = None;
+        self.offline_until = None;
+        // The kernel vouches for the clock again; what was noted by a wrong one stays on disk.
+        self.skew = 0;
         self.boot += 5_000;
         self.machine = Rotation::new(policy);
         self.feed(Input::Woke);
@@ -121,7 +108,9 @@ impl World {
     /// Lets time pass in the cloud too.
     pub fn pass(&mut self, millis: Boot) {
         self.boot += millis;
-        self.cloud.advance(self.boot);
+        if self.cloud.advance(self.boot) && self.session.take().is_some() {
+            self.feed(Input::Happened(Happening::Closed));
+        }
         if let Some((id, until)) = self.deactivated
             && self.boot >= until
         {
@@ -129,6 +118,10 @@ impl World {
                 self.cloud.certificates[id].status = Status::Active;
             }
             self.deactivated = None;
+        }
+        if self.offline_until.is_some_and(|until| self.boot >= until) {
+            self.offline_until = None;
+            self.feed(Input::Order(Order::Connect));
         }
         if let Some(Carrier::Generation(n)) = self.session
             && !self.cloud.admits(self.certificate_of(n), self.boot)
@@ -140,336 +133,6 @@ impl World {
 
     pub fn certificate_of(&self, n: u32) -> usize {
         index_of(&self.disk.slot(n).and_then(|s| s.certificate).expect("a whole pair").id)
-    }
-
-    /// The ways in which what is outstanding can end.
-    pub fn branches(&self) -> Vec<End> {
-        use End::*;
-        match self.action {
-            Action::Wait(_) => vec![Kind, WaitCut, WaitClosed, WaitDeactivated, WaitOrdered, WaitStepped],
-            Action::Do(effect) => match effect {
-                Effect::Inspect | Effect::Switch(_) | Effect::Record(_) | Effect::Remove(_) => {
-                    vec![Kind, DiskFails, CutBefore, CutAfter]
-                }
-                Effect::Hangup => vec![Kind, CutBefore],
-                Effect::Connect(_) => {
-                    vec![Kind, Unreachable, Refused, ConnackLost, Unfit, DiskFails, CutBefore, CutAfter]
-                }
-                Effect::Prove(_) => {
-                    vec![
-                        Kind,
-                        Unreachable,
-                        Refused,
-                        ConnackLost,
-                        Unfit,
-                        DiskFails,
-                        CutBefore,
-                        CutAfter,
-                        Closes,
-                    ]
-                }
-                Effect::Issue(_) => {
-                    vec![Kind, DiskFails, CutBefore, CutAfter, Denied, RequestLost, AnswerLost, Closes, Twice]
-                }
-                Effect::Register(_) => vec![
-                    Kind,
-                    DiskFails,
-                    CutBefore,
-                    CutAfter,
-                    Denied,
-                    FaultAfter,
-                    RequestLost,
-                    AnswerLost,
-                    EffectLate,
-                    SeenLate,
-                    Closes,
-                    Twice,
-                ],
-                Effect::Commit(_) => vec![
-                    Kind,
-                    DiskFails,
-                    CutBefore,
-                    CutAfter,
-                    Denied,
-                    RequestLost,
-                    AnswerLost,
-                    EffectLate,
-                    Twice,
-                    HandlerDies,
-                    Closes,
-                ],
-            },
-            Action::Keep => unreachable!("an action is outstanding"),
-        }
-    }
-
-    /// Ends what is outstanding this way.
-    pub fn end(&mut self, end: End) {
-        match self.action {
-            Action::Do(effect) => self.effect(effect, end),
-            Action::Wait(wait) => match end {
-                End::WaitCut => self.restart(),
-                End::WaitClosed => {
-                    if self.session.take().is_some() {
-                        self.feed(Input::Happened(Happening::Closed));
-                    }
-                }
-                End::WaitStepped => {
-                    self.skew += 2 * 86_400;
-                    self.feed(Input::Woke);
-                }
-                End::WaitOrdered => self.feed(Input::Order(certrotd::rotation::Order::Rotate)),
-                End::WaitDeactivated => {
-                    if let Some(n) = self.disk.current().map(|s| s.generation) {
-                        let id = self.certificate_of(n);
-                        self.cloud.certificates[id].status = Status::Inactive;
-                        self.deactivated = Some((id, self.boot + 40 * 60 * 1000));
-                        self.pass(1_000);
-                    }
-                }
-                _ => {
-                    let until = wait.until.max(self.boot + 1).min(self.boot + 12 * 3_600_000);
-                    // What is late happens on the way, not at the end of a long wait.
-                    let step =
-                        self.cloud.late.iter().map(|(at, _)| *at).chain(self.deactivated.map(|d| d.1)).min();
-                    self.pass(step.map_or(until, |at| at.clamp(self.boot + 1, until)) - self.boot);
-                    if matches!(self.action, Action::Wait(_)) {
-                        self.feed(Input::Woke);
-                    }
-                }
-            },
-            Action::Keep => {}
-        }
-    }
-
-    fn effect(&mut self, effect: Effect, end: End) {
-        if end == End::CutBefore {
-            return self.restart();
-        }
-        if end == End::DiskFails {
-            match effect {
-                Effect::Issue(_) => {
-                    self.connection_issue();
-                }
-                Effect::Connect(_) => self.session = None,
-                _ => {}
-            }
-            return self.feed(Input::Done(Outcome::Local));
-        }
-        if end == End::Closes {
-            self.session = None;
-            self.feed(Input::Happened(Happening::Closed));
-            let outcome = match effect {
-                Effect::Prove(_) => Outcome::Failed(Trouble::Refused),
-                _ => Outcome::Refused(Verdict::Silence, None),
-            };
-            self.pass(1_000);
-            return self.feed(Input::Done(outcome));
-        }
-        let outcome = match effect {
-            Effect::Inspect => Outcome::Inspected(self.disk.clone()),
-            Effect::Record(record) => {
-                self.write(record);
-                Outcome::Done
-            }
-            Effect::Remove(n) => {
-                assert_ne!(self.disk.current, Current::Names(n), "rule 18: `current` is never removed");
-                assert_ne!(self.session, Some(Carrier::Generation(n)), "rule 18: nor is the session's own");
-                self.disk.slots.retain(|s| s.generation != n);
-                Outcome::Done
-            }
-            Effect::Switch(n) => {
-                let slot = self.disk.slot(n).expect("only what is there is switched to");
-                assert!(
-                    slot.is_whole() && slot.stage == Stage::Proved,
-                    "`current` names a pair that carried a session"
-                );
-                assert_eq!(
-                    self.session,
-                    Some(Carrier::Generation(n)),
-                    "rule 21: a candidate that has just connected"
-                );
-                self.disk.current = Current::Names(n);
-                self.rotations += 1;
-                Outcome::Done
-            }
-            Effect::Hangup => {
-                self.session = None;
-                Outcome::Done
-            }
-            Effect::Connect(carrier) => self.connect(carrier, end),
-            Effect::Prove(n) => self.connect(Carrier::Generation(n), end),
-            Effect::Issue(origin) => self.issue(origin, end),
-            Effect::Register(n) => self.register(n, end),
-            Effect::Commit(n) => self.commit(n, end),
-        };
-        if end == End::CutAfter {
-            return self.restart();
-        }
-        let silent =
-            matches!(outcome, Outcome::Refused(Verdict::Silence, _) | Outcome::Failed(Trouble::Lost));
-        self.pass(if silent { 15_000 } else { 50 });
-        self.feed(Input::Done(outcome));
-    }
-
-    fn write(&mut self, record: Record) {
-        let current = if let Current::Names(n) = self.disk.current { Some(n) } else { None };
-        if let Record::Registering(n) | Record::Rejected(n) | Record::Registered(n) | Record::Proved(n) =
-            record
-        {
-            assert_ne!(Some(n), current, "the slot in use is never written: {record:?}");
-        }
-        follow(&mut self.disk, record);
-    }
-
-    fn connect(&mut self, carrier: Carrier, end: End) -> Outcome {
-        let beside = matches!(self.action, Action::Do(Effect::Prove(_)));
-        if !beside {
-            self.session = None;
-        }
-        if end == End::Unreachable {
-            return Outcome::Failed(Trouble::Unreachable);
-        }
-        let admitted = match carrier {
-            Carrier::Claim => true,
-            Carrier::Generation(n) => self.cloud.admits(self.certificate_of(n), self.boot),
-        };
-        if end == End::Refused || !admitted {
-            return Outcome::Failed(Trouble::Refused);
-        }
-        self.connection += 1;
-        match end {
-            End::ConnackLost => {
-                // The broker has closed the old session for the new one, and we have neither.
-                self.session = None;
-                Outcome::Failed(Trouble::Lost)
-            }
-            End::Unfit => {
-                self.session = None;
-                Outcome::Failed(Trouble::Unfit)
-            }
-            _ => {
-                self.session = Some(carrier);
-                Outcome::Done
-            }
-        }
-    }
-
-    fn connection_issue(&mut self) -> usize {
-        self.cloud.issue(wall_of(self.boot), self.connection)
-    }
-
-    fn issue(&mut self, origin: Origin, end: End) -> Outcome {
-        let carrier = self.session.expect("a request needs a session");
-        assert_eq!(carrier == Carrier::Claim, origin == Origin::Claim);
-        assert!(
-            !self.disk.slots.iter().any(|s| s.is_whole() && s.stage != Stage::Proved),
-            "rule 1: at most one unproved pair exists"
-        );
-        match end {
-            End::Denied => return Outcome::Refused(Verdict::Denied, None),
-            End::RequestLost => return Outcome::Refused(Verdict::Silence, None),
-            End::AnswerLost => {
-                self.connection_issue();
-                return Outcome::Refused(Verdict::Silence, None);
-            }
-            End::Twice => {
-                self.connection_issue();
-            }
-            _ => {}
-        }
-        let index = self.connection_issue();
-        let c = &self.cloud.certificates[index];
-        self.number += 1;
-        let slot = Slot {
-            generation: self.number,
-            stage: Stage::Issued,
-            origin,
-            certificate: Some(Certificate {
-                id: id_of(index),
-                not_before: c.not_before,
-                not_after: 2_524_607_999,
-            }),
-            asked: Asked::Never,
-            token_ends: Some(self.wall() + 3_600),
-            issued_at: self.wall(),
-            mark: CLEAR,
-        };
-        self.disk.slots.push(slot.clone());
-        Outcome::Issued(slot)
-    }
-
-    fn register(&mut self, n: u32, end: End) -> Outcome {
-        let carrier = self.session.expect("a request needs a session");
-        assert_eq!(
-            self.disk.slot(n).unwrap().asked,
-            Asked::Unanswered,
-            "announced on disk before it is sent (rule 1)"
-        );
-        let id = self.certificate_of(n);
-        let (claim, connection, boot) = (carrier == Carrier::Claim, self.connection, self.boot);
-        let mut ask = |hidden| self.cloud.register(id, claim, connection, boot, hidden);
-        match end {
-            End::Denied => Outcome::Refused(Verdict::Denied, None),
-            End::RequestLost => Outcome::Refused(Verdict::Silence, None),
-            End::EffectLate => {
-                self.cloud.late.push((self.boot + 10 * 60 * 1000, Late::Register(id)));
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::AnswerLost => {
-                ask(0);
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::FaultAfter => {
-                ask(0);
-                Outcome::Refused(Verdict::Fault, None)
-            }
-            _ => match ask(if end == End::SeenLate { 4 * 60 * 1000 } else { 0 }) {
-                Answer::Accepted => Outcome::Registered,
-                Answer::Denied => Outcome::Refused(Verdict::Denied, None),
-                Answer::Invalid => Outcome::Refused(Verdict::Invalid, None),
-            },
-        }
-    }
-
-    fn commit(&mut self, n: u32, end: End) -> Outcome {
-        assert_eq!(
-            self.session,
-            Some(Carrier::Generation(n)),
-            "rule 10: a commit speaks for the session's certificate"
-        );
-        assert_eq!(self.disk.current, Current::Names(n), "rule 10: only after the switch is durable");
-        let id = self.certificate_of(n);
-        let boot = self.boot;
-        if self.commits_refused {
-            return Outcome::Refused(Verdict::Denied, None);
-        }
-        match end {
-            End::Denied => Outcome::Refused(Verdict::Denied, Some(60)),
-            End::RequestLost => Outcome::Refused(Verdict::Silence, None),
-            End::AnswerLost => {
-                self.cloud.commit(id, boot, boot, None);
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::EffectLate => {
-                self.cloud.late.push((boot + 4 * 60 * 1000, Late::Commit(id, boot)));
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            End::HandlerDies => {
-                self.cloud.commit(id, boot, boot, Some(1));
-                Outcome::Refused(Verdict::Silence, None)
-            }
-            _ => {
-                if end == End::Twice {
-                    self.cloud.late.push((boot + 4 * 60 * 1000, Late::Commit(id, boot)));
-                }
-                if self.cloud.commit(id, boot, boot, None) {
-                    Outcome::Committed
-                } else {
-                    Outcome::Refused(Verdict::Denied, None)
-                }
-            }
-        }
     }
 
     /// What holds at every point, whatever has happened.
@@ -494,32 +157,59 @@ impl World {
                 slot.is_none_or(|s| s.stage != Stage::Proved)
             })
             .count();
+        if self.rotations > self.reasons {
+            return Err(format!("{} rotations for {} reasons", self.rotations, self.reasons));
+        }
         if unproved > 1 {
             return Err(format!("{unproved} unproved certificates are alive"));
         }
         Ok(())
     }
 
+    /// Whether a rotation is due, by the device's own judgement.
+    pub fn is_due(&self) -> bool {
+        match self.disk.current {
+            Current::Names(_) => self.machine.due(&self.now()).is_some_and(|due| due.at <= self.wall()),
+            Current::Absent | Current::Astray => true,
+        }
+    }
+
     /// What “everything is clean” means.
     pub fn unclean(&self) -> Option<String> {
-        let Current::Names(n) = self.disk.current else { return Some("no identity".into()) };
-        let alive: Vec<usize> = self.cloud.alive().collect();
-        if alive != [self.certificate_of(n)] {
-            return Some(format!("alive: {alive:?}, current is certificate {}", self.certificate_of(n)));
+        if let Some(left) = self.unrenewed() {
+            return Some(left);
         }
-        if self.session != Some(Carrier::Generation(n)) {
-            return Some(format!("session: {:?}, current is {n}", self.session));
+        let alive: Vec<usize> = self.cloud.alive().collect();
+        if !matches!(self.disk.current, Current::Names(n) if alive == [self.certificate_of(n)]) {
+            return Some(format!("alive: {alive:?}, current: {:?}", self.disk.current));
         }
         if self.disk.pending.is_some() {
             return Some("a commit is pending".into());
         }
+        let kept = self.disk.slots.len();
+        (kept > 2).then(|| format!("{kept} generations on disk"))
+    }
+
+    /// The same without what only a commit brings about (rule 16).
+    pub fn unrenewed(&self) -> Option<String> {
+        let Current::Names(n) = self.disk.current else { return Some("no identity".into()) };
+        if self.session != Some(Carrier::Generation(n)) {
+            return Some(format!("session: {:?}, current is {n}", self.session));
+        }
         if let Some(s) = self.disk.slots.iter().find(|s| s.stage != Stage::Proved) {
             return Some(format!("generation {} is {:?}", s.generation, s.stage));
         }
-        if self.machine.due(&self.now()).is_some_and(|due| due.at <= self.wall()) {
-            return Some(format!("a rotation is due: {:?}", self.machine.due(&self.now())));
-        }
-        let kept = self.disk.slots.len();
-        (kept > 2).then(|| format!("{kept} generations on disk"))
+        self.is_due().then(|| format!("a rotation is due: {:?}", self.machine.due(&self.now())))
+    }
+
+    /// The earliest moment at which everything can be clean: what others have begun must end first.
+    pub fn settles(&self) -> Boot {
+        let late = self.cloud.late.iter().map(|(at, _)| *at);
+        late.chain(self.deactivated.map(|d| d.1)).chain(self.offline_until).max().unwrap_or(0).max(self.boot)
+    }
+
+    /// RegisterThing named another thing (rule 4): the pair is given up when its token has ended.
+    pub fn misnamed(&self) -> bool {
+        self.cloud.certificates.iter().any(|c| c.status == Status::Elsewhere)
     }
 }

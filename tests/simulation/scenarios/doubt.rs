@@ -1,0 +1,207 @@
+//! What is in doubt: a disk that fails after it has written, a session that ends in between, a clock that steps while
+//! something waits. Each of these was once a fault that the walk found.
+
+use certrotd::rotation::{
+    Action, Asked, Carrier, Current, Effect, Input, Now, Order, Policy, Record, Stage, Why,
+};
+
+use super::super::cloud::Cloud;
+use super::super::ends::End;
+use super::super::world::World;
+use super::super::{DAY, add, nothing, policy};
+use super::{HOUR, MINUTE, device, live, with_predecessor};
+
+/// Kind time until this effect is about to begin.
+fn until(world: &mut World, effect: Effect) {
+    let horizon = world.boot + 48 * HOUR;
+    live(world, horizon, |_, begins| begins != effect);
+    assert_eq!(world.action, Action::Do(effect));
+}
+
+#[test]
+fn a_switch_that_fails_after_the_rename_is_one_rotation_for_one_order() {
+    for doubt in [End::LandsAndFails, End::Changed] {
+        let mut world = device(DAY, &policy());
+        live(&mut world, HOUR, |_, _| true);
+        world.end(End::Ordered);
+        until(&mut world, Effect::Switch(2));
+        world.end(doubt);
+        live(&mut world, 5 * HOUR, |_, _| true);
+        assert_eq!((world.rotations, world.unclean()), (1, None), "{doubt:?}");
+    }
+}
+
+#[test]
+fn an_order_of_the_cloud_outlives_a_rotation_that_fails() {
+    let mut world = device(DAY, &policy());
+    live(&mut world, HOUR, |_, _| true);
+    world.end(End::CloudOrdered);
+    let mut failed = 0;
+    while world.rotations == 0 && world.boot < 3 * HOUR {
+        let fails = matches!(world.action, Action::Do(Effect::Issue(_))) && failed < 4;
+        failed += u32::from(fails);
+        world.end(if fails { End::Denied } else { End::Kind });
+    }
+    assert_eq!((failed, world.rotations), (4, 1), "the cloud asked once, and it is tried until it is done");
+}
+
+#[test]
+fn a_step_of_the_clock_neither_takes_nor_gives_time_of_the_retire_delay() {
+    for step in [End::Stepped, End::SteppedBack] {
+        let policy = Policy { retire_delay: 6 * 3_600, ..policy() };
+        let mut world = device(100 * DAY, &policy);
+        until(&mut world, Effect::Switch(2));
+        let switched = world.boot;
+        live(&mut world, HOUR, |_, _| true);
+        world.end(step);
+        until(&mut world, Effect::Commit(2));
+        let waited = (world.boot - switched) / MINUTE;
+        assert!((360..=361).contains(&waited), "{step:?}: the commit came after {waited} minutes");
+    }
+}
+
+#[test]
+fn a_pair_that_was_registered_as_another_thing_is_waited_out_in_peace_rule_4() {
+    let mut world = World::new(&policy(), nothing(), Cloud::default(), Some(u32::MAX));
+    until(&mut world, Effect::Register(1));
+    world.end(End::Wrong);
+    let mut woken = 0;
+    while world.disk.current == Current::Absent {
+        if let Action::Wait(wait) = world.action {
+            assert_eq!(wait.why, Why::NotProved);
+            woken += 1;
+        }
+        assert_ne!(world.action, Action::Do(Effect::Prove(1)), "it is another thing's");
+        world.end(End::Kind);
+    }
+    assert!(woken < 20, "woken {woken} times in the hour of its token");
+    assert_eq!(world.disk.current, Current::Names(2));
+}
+
+#[test]
+fn a_fallback_that_was_begun_and_given_up_leaves_the_one_in_use_its_commit_rule_10() {
+    let mut world = with_predecessor(&policy());
+    // The older one had connected, its commit was announced, and the power went before the rename.
+    world.disk.pending = Some(1);
+    live(&mut world, HOUR, |_, effect| {
+        assert_ne!(effect, Effect::Commit(1), "it is not in use");
+        true
+    });
+    assert_eq!(world.unclean(), None, "the older one is retired all the same");
+}
+
+/// A device in use, and a half-done successor that is alive and not seen by the broker until then.
+fn with_hidden_successor(seen_from: u64) -> World {
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
+    disk.current = Current::Names(n);
+    add(&mut disk, &mut cloud, 0, Stage::Issued, Asked::Unanswered, true);
+    cloud.certificates[1].seen_from = seen_from;
+    World::new(&policy(), disk, cloud, Some(u32::MAX / 2))
+}
+
+#[test]
+fn a_clock_that_is_stepped_drops_no_pair_of_the_disk_before_its_token_can_have_ended_rule_27() {
+    for step in [End::Stepped, End::SteppedBack] {
+        let mut world = with_hidden_successor(55 * MINUTE);
+        live(&mut world, 2 * MINUTE, |_, _| true);
+        world.end(step);
+        live(&mut world, 2 * HOUR, |_, effect| {
+            assert_ne!(effect, Effect::Remove(2), "{step:?}: alive, and seen by the broker in a moment");
+            true
+        });
+        assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
+    }
+}
+
+#[test]
+fn a_request_whose_session_ends_while_it_is_announced_is_sent_on_the_next_one_first_of_all() {
+    let mut world = device(100 * DAY, &policy());
+    until(&mut world, Effect::Record(Record::Registering(2)));
+    world.end(End::Closed);
+    world.end(End::Kind);
+    let mut seen = Vec::new();
+    live(&mut world, HOUR, |_, effect| {
+        seen.push(effect);
+        !matches!(effect, Effect::Register(_) | Effect::Prove(_))
+    });
+    assert_eq!(
+        seen,
+        [Effect::Connect(Carrier::Generation(1)), Effect::Register(2)],
+        "nothing to be proved yet"
+    );
+}
+
+#[test]
+fn a_commit_whose_session_ends_while_it_is_announced_is_not_asked_of_nobody() {
+    let mut world = device(100 * DAY, &policy());
+    live(&mut world, HOUR, |_, effect| !matches!(effect, Effect::Record(Record::Committing(_))));
+    world.end(End::Closed);
+    world.end(End::Kind);
+    assert!(!matches!(world.action, Action::Do(Effect::Commit(_))), "{:?}", world.action);
+    let soon = world.boot + 10_000;
+    live(&mut world, soon, |_, _| true);
+    assert_eq!(world.unclean(), None, "and no minute is lost to a refusal that nobody spoke");
+}
+
+#[test]
+fn a_pair_that_landed_although_the_disk_failed_goes_on_at_once_however_often_others_failed() {
+    let mut world = device(100 * DAY, &policy());
+    for _ in 0..10 {
+        live(&mut world, 48 * HOUR, |_, effect| !matches!(effect, Effect::Issue(_)));
+        world.end(End::Denied);
+    }
+    live(&mut world, 48 * HOUR, |_, effect| !matches!(effect, Effect::Issue(_)));
+    world.end(End::LandsAndFails);
+    let landed = world.boot;
+    until(&mut world, Effect::Register(2));
+    assert!(world.boot - landed <= 10_000, "{} s of its token's hour gone", (world.boot - landed) / 1_000);
+}
+
+#[test]
+fn a_device_that_lost_its_pair_while_another_client_had_its_id_goes_on_rule_22() {
+    let mut world = device(DAY, &policy());
+    while !world.machine.contested() {
+        let connected = matches!(world.action, Action::Wait(_)) && world.session.is_some();
+        world.end(if connected { End::Closed } else { End::Kind });
+    }
+    // The store was restored from an old state: the pair is gone, a registered one is there.
+    world.disk.slots[0].stage = Stage::Registered;
+    world.disk.current = Current::Absent;
+    world.end(End::Changed);
+    let until = world.boot + HOUR;
+    live(&mut world, until, |_, _| true);
+    assert_eq!(world.disk.current, Current::Names(1));
+}
+
+#[test]
+fn provision_beside_the_devices_own_session_is_not_remembered_for_the_day_when_it_ends_rule_20() {
+    let mut world = device(DAY, &policy());
+    live(&mut world, HOUR, |_, _| true);
+    let at = Now { wall: world.wall(), boot: world.boot, synchronised: true, dice: 1 };
+    world.action = world.machine.step(at, Input::Order(Order::Provision));
+    live(&mut world, 2 * HOUR, |_, _| true);
+    world.end(End::Closed);
+    live(&mut world, 3 * HOUR, |_, effect| {
+        assert_ne!(effect, Effect::Connect(Carrier::Claim));
+        true
+    });
+    assert_eq!(world.unclean(), None);
+}
+
+#[test]
+fn a_pair_whose_rights_came_late_and_whose_session_closed_just_then_is_proved_again_and_not_left_rule_19() {
+    let mut world = device(DAY, &policy());
+    live(&mut world, HOUR, |_, _| true);
+    world.end(End::Ordered);
+    until(&mut world, Effect::Prove(2));
+    world.end(End::Unfit);
+    live(&mut world, 48 * HOUR, |_, effect| effect != Effect::Prove(2));
+    world.end(End::Kind);
+    world.end(End::Closed);
+    live(&mut world, 48 * HOUR, |_, effect| {
+        assert!(!matches!(effect, Effect::Issue(_)), "the pair is good");
+        true
+    });
+    assert_eq!((world.rotations, world.unclean()), (1, None));
+}
