@@ -139,7 +139,10 @@ fn rule_11_a_commit_that_is_handled_more_than_five_minutes_late_retires_nobody()
     let new = rotate(&lab, &old);
     let mut device = listening(&lab, &new.identity);
     lab.twin.fault(Fault::once("commit", Effect::Delay { ms: 1_500 }));
+    let since = lab.twin.event_count();
     assert!(device.publish(COMMIT, json!({ "certificateId": new.id }).to_string().as_bytes()));
+    // Only once it has been received: its age counts from there.
+    lab.twin.wait(since, PATIENCE, |e| matches!(e, Event::Fault { .. })).unwrap();
     lab.twin.clock().advance(Duration::from_secs(301));
     let told = device.message_on(&ANSWERS, PATIENCE).unwrap();
     assert_eq!((told.topic.as_str(), told.json()["reason"].as_str()), (ANSWERS[1], Some("stale")));
