@@ -6,7 +6,7 @@ use super::Engine;
 use crate::config::{Config, Facts, Purpose};
 use crate::control::wire::{Acts, ConfigChange, Configuration, Problem};
 use crate::policy;
-use crate::rotation::{Carrier, Effect, Input, Outcome};
+use crate::rotation::{Carrier, Effect, Input, Link, Outcome};
 use crate::story::now;
 
 impl Engine {
@@ -39,7 +39,9 @@ impl Engine {
         self.operators.send_replace(Arc::new(policy::operators(&config)));
         self.adopt_config(config);
         tracing::info!("configuration read again: {words}");
-        let reconnects = changes.iter().any(|c| c.acts == Acts::Reconnect);
+        // Whatever changed may be what keeps a session from coming about: then the next try is made at once.
+        let down = self.machine.link() == Link::Down && !changes.is_empty();
+        let reconnects = down || changes.iter().any(|c| c.acts == Acts::Reconnect);
         // What acted at once needs no telling any more; what waits stays told until it acts.
         let mut waiting = std::mem::take(&mut self.configuration.waiting);
         waiting.retain(|old| old.acts != Acts::Restart && changes.iter().all(|new| new.key != old.key));

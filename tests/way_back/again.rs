@@ -68,7 +68,7 @@ fn a_claim_that_the_hook_denies_says_whose_command_helps_and_the_old_identity_is
     assert_eq!((claims(&device, since), let_in(&device, since, "SN-0001")), (1, 1), "{}", device.story());
     // Nothing of it ever stood in the way of the identity: it is ACTIVE, the only one, and in use.
     let active: Vec<String> = device.active().into_iter().map(|c| c.id).collect();
-    assert_eq!(active, std::slice::from_ref(&old), "{}", device.story());
+    assert_eq!(active, [old.as_str()], "{}", device.story());
     assert_eq!(device.current_generation(), Some(1));
     assert!(device.twin().certificate(&old).is_some_and(|c| c.status == Status::Active));
     device.finish();

@@ -54,15 +54,6 @@ fn an_operators_provision_tries_the_claim_at_once_on_a_device_whose_certificate_
 }
 
 #[test]
-fn an_operators_provision_on_a_connected_device_is_refused() {
-    let device = provisioned(Device::new());
-    let done = device.ctl(&["provision", "--yes"]);
-    assert_eq!(done.status.code(), Some(75), "{}", words(&done));
-    assert!(words(&done).contains("rotate-now"), "{}", words(&done));
-    device.finish();
-}
-
-#[test]
 fn without_any_whole_pair_the_claim_comes_at_once_rule_20() {
     let mut device = provisioned(Device::new().rate(30));
     assert!(device.terminate().success());

@@ -203,3 +203,24 @@ fn a_retire_mode_that_a_reload_turns_to_the_commit_topic_retires_what_is_older_r
     assert_eq!(status["retire"]["mode"], "commit-topic");
     device.finish();
 }
+
+#[test]
+fn a_template_that_is_not_allowed_fails_the_rotation_alone_and_is_healed_by_the_next_reload() {
+    let mut device = provisioned(Device::new().rate(10).toml("[rotation]\nsplay = \"0s\""));
+    let (id, since) = (device.certificate_id(), device.twin().event_count());
+    device.edit_config("[rotation]\ntemplate = \"certrot-elsewhere\"");
+    assert!(reload(&device).contains("rotation.template with the next rotation"));
+    assert_eq!(waiting(&device.status()), ["rotation.template rotation"]);
+    assert_eq!(let_in(&device, since, "SN-0001"), 0, "the session is left alone: {}", device.story());
+    let done = device.ctl(&["rotate-now", "--wait"]);
+    assert_eq!(done.status.code(), Some(75), "{}", words(&done));
+    assert!(words(&done).contains("certrot-elsewhere"), "{}", words(&done));
+    let asked = |e: &Event| matches!(e, Event::Publish { topic, .. } if topic.contains("certrot-elsewhere"));
+    assert_eq!(device.twin().count(asked), 0, "not asked before its answers are heard: {}", device.story());
+    assert_eq!(device.status()["certificate"]["id"], id.as_str());
+    device.edit_config("[rotation]\ntemplate = \"certrot-rotate\"");
+    reload(&device);
+    device.wait_steady(2);
+    assert_eq!((device.minted(), device.active().len()), (2, 1), "{}", device.story());
+    device.finish();
+}
