@@ -152,7 +152,9 @@ impl Rotation {
                 s.is_whole() && Some(s.generation) != current && (!copied || s.origin == Origin::Claim)
             })
         };
-        let unproved = whole().find(|s| s.stage != Stage::Proved);
+        // Older than `current`, it was another machine's: what is ours is minted after, and never brought back.
+        let newer = |s: &&Slot| current.is_none_or(|c| s.generation > c);
+        let unproved = whole().filter(newer).find(|s| s.stage != Stage::Proved);
         let unswitched = || {
             whole().find(|s| {
                 s.stage == Stage::Proved && s.mark == Mark::Clear && current.is_some_and(|c| s.generation > c)

@@ -54,7 +54,11 @@ impl Rotation {
         let disk = self.disk.as_ref()?;
         let mut kept = 1;
         let gone = disk.slots.iter().rev().find(|s| {
-            if s.generation == n || s.stage != Stage::Proved {
+            if s.stage != Stage::Proved {
+                // One that is older than `current` came with a copied store, and can never be ours.
+                return s.generation < n && disk.pending.is_none();
+            }
+            if s.generation == n {
                 return false;
             }
             let free = s.mark == Mark::Retired || self.policy.retire == RetireMode::None && s.generation < n;

@@ -3,14 +3,24 @@
 
 use std::fs;
 
+use certrot_twin::{Effect, Event, Fault};
+
 use crate::support::Device;
-use crate::tools::{alert, let_in, provisioned, reclaim, wait_alert, wait_no_alert, words, write};
+use crate::tools::{
+    alert, id_of, let_in, provisioned, reclaim, refuse, wait_alert, wait_no_alert, words, write,
+};
 
 /// A provisioned device whose store says that it was written elsewhere; the daemon has not been started again.
 fn moved(setting: &str) -> Device {
     let mut device =
         provisioned(Device::new().rate(30).toml(&format!("[identity]\nmachine-change = \"{setting}\"")));
     assert!(device.terminate().success());
+    moves(&device);
+    device
+}
+
+/// Makes the store say that it was written elsewhere.
+fn moves(device: &Device) {
     let path = device.store().join("device.json");
     let mut book: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let mut changed = false;
@@ -22,7 +32,6 @@ fn moved(setting: &str) -> Device {
     }
     assert!(changed, "this machine has no id at all (/etc/machine-id): the test cannot tell machines apart");
     write(&path, book.to_string().as_bytes());
-    device
 }
 
 #[test]
@@ -87,4 +96,43 @@ fn provision_makes_a_new_identity_by_the_claim() {
     device.wait_steady(2);
     assert_eq!(device.minted(), 2, "once\n{}", device.story());
     device.finish();
+}
+
+/// What the machine that was copied had in hand, and with which successor.
+#[test]
+fn provision_leaves_a_half_done_pair_that_was_copied_alone() {
+    let half_done: [(&str, fn(&Device)); 2] = [
+        ("issued", |device| device.twin().fault(refuse("register", 403).forever())),
+        ("registered", |device| {
+            let late = Effect::SeenLate { ms: 86_400_000 };
+            device.twin().fault(Fault::once("register", late));
+        }),
+    ];
+    for (stage, trouble) in half_done {
+        let mut device =
+            provisioned(Device::new().rate(30).toml("[identity]\nmachine-change = \"provision\""));
+        trouble(&device);
+        let done = device.ctl(&["rotate-now", "--wait"]);
+        assert_eq!(done.status.code(), Some(75), "{stage}: {}", words(&done));
+        let copied = device.wait_for(stage, |s| s["generations"][1]["stage"] == stage);
+        let ids = [1, 2].map(|n| id_of(&copied, n));
+        assert!(device.terminate().success());
+        moves(&device);
+        device.twin().clear_faults();
+        reclaim(&device);
+        let since = device.twin().event_count();
+        device.start();
+        let new = device.wait_steady(3);
+        assert!(!ids.contains(&new["certificate"]["id"].as_str().expect("one").to_owned()), "{stage}");
+        for logged in device.twin().events_since(since) {
+            let used = match &logged.event {
+                Event::Tls { principal, .. } | Event::Connect { principal, .. } => ids.contains(principal),
+                Event::Registered { certificate_id, .. } => ids.contains(certificate_id),
+                _ => false,
+            };
+            assert!(!used, "{stage}: what was copied is used\n{}", device.story());
+        }
+        assert_eq!(device.minted(), 3, "{stage}: {}", device.story());
+        device.finish();
+    }
 }
