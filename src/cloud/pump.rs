@@ -3,9 +3,10 @@
 //! It ends at the first error and drops the library's loop with all that was queued in it. It never waits long for a
 //! slow receiver: pings and answers come first, and what cannot be handed on is marked by a gap.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumqttc::{Event, EventLoop, Packet};
@@ -55,6 +56,8 @@ impl fmt::Debug for SessionEvent {
 pub(super) struct Shared {
     pub desk: Arc<Desk>,
     pub outbox: Arc<Outbox>,
+    /// The filters that the broker has granted on this connection.
+    pub heard: Mutex<BTreeSet<String>>,
     /// Why the connection has ended.
     pub closed: watch::Sender<Option<Cause>>,
     /// Whether the daemon itself asked for the end.
@@ -66,6 +69,7 @@ impl Default for Shared {
         Self {
             desk: Arc::default(),
             outbox: Arc::default(),
+            heard: Mutex::default(),
             closed: watch::channel(None).0,
             ending: AtomicBool::new(false),
         }

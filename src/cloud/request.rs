@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::cause::Cause;
+use super::error::SubscribeError;
 use super::topics::{Operation, TopicError};
 
 /// The answer to a request.
@@ -53,6 +54,15 @@ pub enum RequestError {
         /// The request topic.
         topic: String,
     },
+    /// Its answers could not be subscribed to; it was not sent.
+    #[error("asking on {topic}: its answers cannot be heard")]
+    Deaf {
+        /// The request topic.
+        topic: String,
+        /// Why not.
+        #[source]
+        source: SubscribeError,
+    },
     /// It could not be handed to the connection in time; it was not sent.
     #[error("asking on {topic}: the connection took no more requests in time")]
     NotSent {
@@ -85,6 +95,7 @@ impl RequestError {
             RequestError::NoAnswer { .. } => true,
             RequestError::Closed { sent, .. } => *sent,
             RequestError::Unfit { .. }
+            | RequestError::Deaf { .. }
             | RequestError::Busy { .. }
             | RequestError::Spent { .. }
             | RequestError::NotSent { .. } => false,
@@ -95,6 +106,7 @@ impl RequestError {
     pub fn remedy(&self) -> &'static str {
         match self {
             RequestError::Unfit { .. } => "shorten the names or parameters in the configuration",
+            RequestError::Deaf { source, .. } => source.remedy(),
             RequestError::Busy { .. } => "wait for the answer that is outstanding",
             RequestError::Spent { .. } | RequestError::NoAnswer { .. } | RequestError::NotSent { .. } => {
                 "time: the whole sequence again on a new connection"

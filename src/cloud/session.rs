@@ -13,10 +13,11 @@
 //! What the library keeps: a request's payload is wiped when the library drops its last reference, but a copy stays in
 //! its write buffer and in TLS's until they are used again; of an incoming one the read buffer, likewise.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -137,7 +138,14 @@ impl Session {
             .filter(|(_, code)| **code == SubscribeReasonCode::Failure)
             .map(|(filter, _)| filter.clone())
             .collect();
+        let granted = filters.iter().filter(|filter| !refused.contains(filter)).cloned();
+        self.heard().extend(granted);
         if refused.is_empty() { Ok(()) } else { Err(SubscribeError::Refused { filters: refused }) }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        // Nothing in here can panic half-way, so a poisoned lock still guards whole data.
+        self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes for an application, QoS 1, and waits for the acknowledgement; through a take-over too, where a
@@ -188,7 +196,8 @@ impl Session {
             .map_err(|_| PublishError::Busy { topic: topic.to_owned() })
     }
 
-    /// Asks and waits for the answer; the answer topics must be subscribed to before.
+    /// Asks and waits for the answer. The answer topics are subscribed to first, where they are not yet: only by whoever
+    /// asks, so that a right to ask that is missing costs the question and not every session.
     pub async fn request(
         &self,
         operation: &Operation,
@@ -205,6 +214,11 @@ impl Session {
         }
         let until = Instant::now() + deadline;
         let (mut ticket, answer) = self.shared.desk.open(operation)?;
+        let mut answers = Vec::from(operation.answers());
+        answers.retain(|filter| !self.heard().contains(filter));
+        self.subscribe(&answers, deadline)
+            .await
+            .map_err(|source| RequestError::Deaf { topic: topic(), source })?;
         let payload = Bytes::from_owner(payload);
         let queued = self.client.publish(operation.request(), payload, PublishOptions::at_least_once());
         match timeout_at(until, queued).await {

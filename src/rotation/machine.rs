@@ -318,7 +318,8 @@ impl Rotation {
             Order::Provision => {
                 // Not beside a session of the device's own that stays: weeks later, when it ends, nobody wants the claim
                 // any more.
-                let stays = matches!(self.link, Link::Up { carrier: Carrier::Generation(_), .. }) && !self.offline;
+                let stays =
+                    matches!(self.link, Link::Up { carrier: Carrier::Generation(_), .. }) && !self.offline;
                 self.claim_now = !stays;
                 self.gates.claim.open();
                 self.gates.renew.open();

@@ -168,8 +168,7 @@ async fn open(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Live, 
     };
     let (sender, events) = mpsc::channel(EVENTS);
     let (session, _) = crate::cloud::connect(&options, sender).await.map_err(NoSession::Cloud)?;
-    let template = template(config, carrier).to_owned();
-    Ok(Live { carrier, session: Rc::new(session), events, template })
+    Ok(Live { carrier, session: Rc::new(session), events })
 }
 
 /// The TLS client of an identity, made afresh: nothing of an older one is carried over by resumption.
@@ -228,13 +227,13 @@ fn filters(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Vec<Strin
     let bad = |error: crate::cloud::TopicError| Detail::of("topic", &error, error.remedy());
     match carrier {
         Carrier::Claim => rotation_answers(config.claim.template.as_str()).map_err(bad),
+        // Not the answers of the next rotation: `prove` has tried them (rule 7), and whoever asks subscribes to them. A
+        // template or a policy that is wrong by now costs the rotation, which says so, and not the session.
         Carrier::Generation(_) => {
             let who = who(&tools.store, config).ok_or_else(|| {
                 Detail::new("serial", "no serial is known", "a person: certrotctl provision SERIAL")
             })?;
-            let mut filters = standing(&who.thing).map_err(bad)?;
-            filters.extend(rotation_answers(config.rotation.template.as_str()).map_err(bad)?);
-            Ok(filters)
+            standing(&who.thing).map_err(bad)
         }
     }
 }

@@ -20,8 +20,6 @@ pub struct Live {
     pub session: Rc<Session>,
     /// What happens on it by itself.
     pub events: mpsc::Receiver<SessionEvent>,
-    /// The template whose answers are subscribed to on it.
-    pub template: String,
 }
 
 /// What sessions that ended leave to the next one.

@@ -176,10 +176,7 @@ impl World {
             },
             Effect::Register(n) => match live {
                 None => ready(no_session()),
-                Some((carrier, session)) => {
-                    let heard = self.live.as_ref().map(|l| l.template.clone()).unwrap_or_default();
-                    Box::pin(request::register(tools, config, n, carrier, session, heard))
-                }
+                Some((carrier, session)) => Box::pin(request::register(tools, config, n, carrier, session)),
             },
             Effect::Commit(n) => match live {
                 None => ready(no_session()),

@@ -84,7 +84,6 @@ pub(super) async fn register(
     n: u32,
     carrier: Carrier,
     session: Rc<Session>,
-    heard: String,
 ) -> Ended {
     let state = match tools.store.state(n) {
         Ok(state) => state,
@@ -104,13 +103,6 @@ pub(super) async fn register(
     ) else {
         return unwritable();
     };
-    if heard != template {
-        // A reload has named another template since this session came up.
-        if let Err(error) = session.subscribe(&operation.answers(), tools.deadline(ANSWER)).await {
-            let detail = Detail::of("subscribe", &error, error.remedy());
-            return Ended::failed(Outcome::Refused(Verdict::Denied, None), detail);
-        }
-    }
     let answer = match accepted(session.request(&operation, question, tools.deadline(ANSWER)).await) {
         Ok(answer) => answer,
         Err(ended) => return denied_claim(*ended, carrier, &who.thing),
@@ -272,7 +264,8 @@ fn accepted(answer: Result<Answer, RequestError>) -> Result<Answer, Box<Ended>> 
 fn silent(error: &RequestError) -> Ended {
     let spent = matches!(error, RequestError::Spent { .. });
     let verdict = if error.may_have_arrived() || spent { Verdict::Silence } else { Verdict::Denied };
-    Ended::failed(Outcome::Refused(verdict, None), Detail::of("no-answer", error, error.remedy()))
+    let code = if let RequestError::Deaf { .. } = error { "subscribe" } else { "no-answer" };
+    Ended::failed(Outcome::Refused(verdict, None), Detail::of(code, error, error.remedy()))
 }
 
 fn contradicts(detail: Detail) -> Ended {

@@ -218,6 +218,13 @@ fn a_template_that_is_not_allowed_fails_the_rotation_alone_and_is_healed_by_the_
     let asked = |e: &Event| matches!(e, Event::Publish { topic, .. } if topic.contains("certrot-elsewhere"));
     assert_eq!(device.twin().count(asked), 0, "not asked before its answers are heard: {}", device.story());
     assert_eq!(device.status()["certificate"]["id"], id.as_str());
+
+    // Nor does it cost the session after a restart: only whoever asks has to hear the answers.
+    assert!(device.terminate().success());
+    device.start();
+    device.wait_for("the session, template or no template", |s| s["connected"] == true);
+    assert_eq!(device.status()["certificate"]["id"], id.as_str());
+
     device.edit_config("[rotation]\ntemplate = \"certrot-rotate\"");
     reload(&device);
     device.wait_steady(2);
