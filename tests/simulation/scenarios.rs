@@ -30,6 +30,7 @@ fn device(age: i64, policy: &Policy) -> World {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
     let n = add(&mut disk, &mut cloud, age, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(n);
+    cloud.certificates[0].committed = true;
     World::new(policy, disk, cloud, Some(u32::MAX / 2))
 }
 
