@@ -7,6 +7,8 @@ mod clock;
 mod doubt;
 #[path = "scenarios/orders.rs"]
 mod orders;
+#[path = "scenarios/patience.rs"]
+mod patience;
 #[path = "scenarios/renewal.rs"]
 mod renewal;
 #[path = "scenarios/session.rs"]
@@ -37,7 +39,7 @@ fn device(age: i64, policy: &Policy) -> World {
 /// Two generations alive, the newer in use.
 fn with_predecessor(policy: &Policy) -> World {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
-    add(&mut disk, &mut cloud, 90 * DAY, Stage::Proved, Asked::Unanswered, true);
+    add(&mut disk, &mut cloud, 60 * DAY, Stage::Proved, Asked::Unanswered, true);
     let b = add(&mut disk, &mut cloud, DAY, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(b);
     World::new(policy, disk, cloud, Some(u32::MAX / 2))

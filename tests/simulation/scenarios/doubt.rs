@@ -115,6 +115,21 @@ fn a_clock_that_is_stepped_drops_no_pair_of_the_disk_before_its_token_can_have_e
 }
 
 #[test]
+fn a_pair_that_was_noted_by_a_wrong_clock_is_not_dropped_before_its_token_can_have_ended_rule_27() {
+    for wrong_by in [-400 * DAY, 400 * DAY] {
+        let mut world = with_hidden_successor(55 * MINUTE);
+        let slot = &mut world.disk.slots[1];
+        slot.issued_at += wrong_by;
+        slot.token_ends = Some(slot.issued_at + 3_600);
+        live(&mut world, 2 * HOUR, |_, effect| {
+            assert_ne!(effect, Effect::Remove(2), "{wrong_by}: alive, and seen by the broker in a moment");
+            true
+        });
+        assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
+    }
+}
+
+#[test]
 fn a_request_whose_session_ends_while_it_is_announced_is_sent_on_the_next_one_first_of_all() {
     let mut world = device(100 * DAY, &policy());
     until(&mut world, Effect::Record(Record::Registering(2)));
