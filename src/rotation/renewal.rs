@@ -1,6 +1,6 @@
 //! The renewal: when it is due, and how the one unproved pair is brought forward (rules 1 to 6, 27, 28).
 
-use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage, Wall};
+use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage};
 use super::language::{CloudOrder, Effect, Now, Why};
 use super::machine::{Link, Ordered, Rotation, SuccessorMemory};
 use super::plan::{Later, millis, seconds, share};
