@@ -3,7 +3,8 @@
 //! `ends` lists and takes the ends of what is outstanding; time passes here. `check` holds at every point.
 
 use certrotd::rotation::{
-    Action, Boot, Carrier, Current, Disk, Happening, Input, Now, Order, Policy, RetireMode, Rotation, Stage,
+    Action, Boot, Carrier, Current, Disk, Happening, Input, Link, Now, Order, Policy, RetireMode, Rotation,
+    Stage,
 };
 
 use certrotd::rotation::schedule::spread_of;
@@ -157,6 +158,16 @@ impl World {
                 slot.is_none_or(|s| s.stage != Stage::Proved)
             })
             .count();
+        if let Action::Wait(_) = self.action {
+            let believed =
+                if let Link::Up { carrier, .. } = self.machine.link() { Some(carrier) } else { None };
+            if believed != self.session {
+                return Err(format!(
+                    "rule 8: it believes in the session {believed:?}, there is {:?}",
+                    self.session
+                ));
+            }
+        }
         if self.rotations > self.reasons {
             return Err(format!("{} rotations for {} reasons", self.rotations, self.reasons));
         }

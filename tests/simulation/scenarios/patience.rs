@@ -162,3 +162,16 @@ fn a_claim_that_is_refused_is_tried_ever_more_slowly_and_for_ever() {
         "a fleet without a claim is no storm: {gaps:?}"
     );
 }
+
+#[test]
+fn an_operators_order_is_one_attempt_and_does_not_come_back_by_itself() {
+    let mut world = device(DAY, &policy());
+    live(&mut world, HOUR, |_, _| true);
+    world.end(End::Ordered);
+    live(&mut world, 2 * HOUR, |_, effect| !matches!(effect, Effect::Issue(_)));
+    world.end(End::Denied);
+    live(&mut world, 48 * HOUR, |_, effect| {
+        assert!(!matches!(effect, Effect::Issue(_)), "`rotate-now --wait` has told him that it failed");
+        true
+    });
+}
