@@ -195,7 +195,6 @@ impl Rotation {
     fn registered(&mut self, n: u32, outcome: &Outcome, now: &Now) {
         let sole = core::mem::take(&mut self.successor.sole);
         self.successor.may_register = false;
-        self.successor.asked = Some(now.boot);
         match outcome {
             Outcome::Registered => {
                 self.gates.prove.open();

@@ -99,8 +99,6 @@ pub(super) struct SuccessorMemory {
     pub sole: bool,
     /// When a proof was last refused.
     pub refused_at: Option<Boot>,
-    /// When RegisterThing was last sent for it in this run: it may take effect minutes later.
-    pub asked: Option<Boot>,
     /// The last verdict of RegisterThing was that this very request cannot succeed.
     pub invalid: bool,
 }

@@ -186,3 +186,16 @@ const WORKED_EVERY: i64 = 6 * 3_600;
 const CONNECT_SPACING: Boot = 1_000;
 /// The shortest wait. Milliseconds.
 const SECOND: Boot = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_has_passed_and_that_nothing_acted_on_is_looked_at_with_a_pace() {
+        let mut later = Later { until: 90_000, now: 10_000, told: None };
+        later.hold(5_000, Why::NotProved);
+        let until = 10_000 + SECOND;
+        assert_eq!(later.wait(), Action::Wait(Wait { until, why: Why::NotProved, ends: until }));
+    }
+}

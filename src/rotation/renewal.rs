@@ -114,9 +114,8 @@ impl Rotation {
         // Not at the token's end itself: a RegisterThing that was accepted just before it is seen minutes later
         // (rule 3), and the walk shows two certificates alive if this one is dropped in between. Nor after one
         // refusal, which is weather: the last of three over a quarter of an hour must lie behind that end.
-        let late = |boot: Boot| self.successor.asked.is_none_or(|at| boot >= at + millis(SEEN_WITHIN));
         self.has_been_refused_long(s.generation)
-            && self.successor.refused_at.is_some_and(|at| self.token_had_ended(s, at, patience) && late(at))
+            && self.successor.refused_at.is_some_and(|at| self.token_had_ended(s, at, patience))
     }
 
     pub(super) fn renew(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {

@@ -121,6 +121,8 @@ mod tests {
             let at = due(&lives_until(AWS_END), &policy).unwrap().at;
             assert!((BORN + 81 * DAY..=BORN + 90 * DAY).contains(&at), "{spread}: {}", (at - BORN) / DAY);
         }
+        let last = Policy { splay: DAY, spread: u32::MAX, ..policy() };
+        assert_eq!(due(&lives_until(AWS_END), &last).unwrap().at, BORN + 89 * DAY, "it is really taken off");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Certificate {
     pub token_used: bool,
     /// CONNECT with it is refused before this (propagation).
     pub seen_from: Boot,
+    /// Whether a commit by it was accepted (rule 10: every generation commits).
+    pub committed: bool,
     /// The connection that it was issued on.
     pub born_on: u32,
 }
@@ -68,6 +70,7 @@ impl Cloud {
             not_before: wall - 120,
             token_ends: wall + TOKEN,
             token_used: false,
+            committed: false,
             seen_from: 0,
             born_on,
         });
@@ -127,7 +130,9 @@ impl Cloud {
                     if kill_after.is_some() { Status::Inactive } else { Status::Dead };
             }
         }
-        kill_after.is_none() && self.certificates[id].status == Status::Active
+        let accepted = kill_after.is_none() && self.certificates[id].status == Status::Active;
+        self.certificates[id].committed |= accepted;
+        accepted
     }
 
     /// RegisterThing attached it to another thing than ours.

@@ -7,6 +7,8 @@ mod clock;
 mod doubt;
 #[path = "scenarios/orders.rs"]
 mod orders;
+#[path = "scenarios/patience.rs"]
+mod patience;
 #[path = "scenarios/renewal.rs"]
 mod renewal;
 #[path = "scenarios/session.rs"]
@@ -30,13 +32,14 @@ fn device(age: i64, policy: &Policy) -> World {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
     let n = add(&mut disk, &mut cloud, age, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(n);
+    cloud.certificates[0].committed = true;
     World::new(policy, disk, cloud, Some(u32::MAX / 2))
 }
 
 /// Two generations alive, the newer in use.
 fn with_predecessor(policy: &Policy) -> World {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
-    add(&mut disk, &mut cloud, 90 * DAY, Stage::Proved, Asked::Unanswered, true);
+    add(&mut disk, &mut cloud, 60 * DAY, Stage::Proved, Asked::Unanswered, true);
     let b = add(&mut disk, &mut cloud, DAY, Stage::Proved, Asked::Unanswered, true);
     disk.current = Current::Names(b);
     World::new(policy, disk, cloud, Some(u32::MAX / 2))

@@ -68,8 +68,8 @@ pub struct Walk {
     pub tails: u64,
     /// The longest time from the last fault to everything clean, milliseconds.
     pub longest: u64,
-    /// The same where RegisterThing named another thing: a token has to run out first.
-    pub longest_misnamed: u64,
+    /// The same where a dead pair had to be waited out first: until its token has ended, and a quarter of an hour.
+    pub longest_dead: u64,
 }
 
 impl Walk {
@@ -81,7 +81,7 @@ impl Walk {
             transitions: 0,
             tails: 0,
             longest: 0,
-            longest_misnamed: 0,
+            longest_dead: 0,
         }
     }
 
@@ -133,19 +133,20 @@ impl Walk {
     /// The kind time after the last fault: everything is clean within `bound` milliseconds.
     fn tail(&mut self, start: &str, mut world: World, trace: &Trace, bound: u64) {
         let began = world.settles();
-        let mut told = None;
+        let (mut told, mut runs_out) = (None, false);
         for _ in 0..LONGEST_TAIL {
+            runs_out |= world.misnamed() || world.has_dead_pair();
             if let Err(broken) = world.check() {
                 panic!("from “{start}”, in kind time: {broken}\n{}", tell(&told) + &tell(trace));
             }
             if world.boot >= began && world.unclean().is_none() && world.cloud.late.is_empty() {
                 let took = world.boot.saturating_sub(began);
-                let longest = if world.misnamed() { &mut self.longest_misnamed } else { &mut self.longest };
+                let longest = if runs_out { &mut self.longest_dead } else { &mut self.longest };
                 *longest = took.max(*longest);
                 return;
             }
             let delay = u64::try_from(world.machine.policy().retire_delay).unwrap() * 1000;
-            let bound = bound + delay + if world.misnamed() { TOKEN } else { 0 };
+            let bound = bound + delay + if runs_out { TOKEN } else { 0 };
             if world.boot > began + bound || world.cloud.certificates.len() > 20 {
                 break;
             }

@@ -3,7 +3,8 @@
 //! `ends` lists and takes the ends of what is outstanding; time passes here. `check` holds at every point.
 
 use certrotd::rotation::{
-    Action, Boot, Carrier, Current, Disk, Happening, Input, Now, Order, Policy, Rotation, Stage,
+    Action, Boot, Carrier, Current, Disk, Happening, Input, Link, Now, Order, Policy, RetireMode, Rotation,
+    Stage,
 };
 
 use certrotd::rotation::schedule::spread_of;
@@ -157,6 +158,16 @@ impl World {
                 slot.is_none_or(|s| s.stage != Stage::Proved)
             })
             .count();
+        if let Action::Wait(_) = self.action {
+            let believed =
+                if let Link::Up { carrier, .. } = self.machine.link() { Some(carrier) } else { None };
+            if believed != self.session {
+                return Err(format!(
+                    "rule 8: it believes in the session {believed:?}, there is {:?}",
+                    self.session
+                ));
+            }
+        }
         if self.rotations > self.reasons {
             return Err(format!("{} rotations for {} reasons", self.rotations, self.reasons));
         }
@@ -183,6 +194,10 @@ impl World {
         if !matches!(self.disk.current, Current::Names(n) if alive == [self.certificate_of(n)]) {
             return Some(format!("alive: {alive:?}, current: {:?}", self.disk.current));
         }
+        let commits = self.machine.policy().retire == RetireMode::CommitTopic;
+        if commits && alive.iter().any(|id| !self.cloud.certificates[*id].committed) {
+            return Some("it has never committed (rule 10)".into());
+        }
         if self.disk.pending.is_some() {
             return Some("a commit is pending".into());
         }
@@ -206,6 +221,14 @@ impl World {
     pub fn settles(&self) -> Boot {
         let late = self.cloud.late.iter().map(|(at, _)| *at);
         late.chain(self.deactivated.map(|d| d.1)).chain(self.offline_until).max().unwrap_or(0).max(self.boot)
+    }
+
+    /// A pair that cannot come alive any more is on disk: it is given up some time after its token's end (rule 1).
+    pub fn has_dead_pair(&self) -> bool {
+        let unproved = self.disk.slots.iter().filter(|s| s.is_whole() && s.stage != Stage::Proved);
+        unproved
+            .map(|s| self.certificate_of(s.generation))
+            .any(|id| self.cloud.certificates[id].status == Status::Dead)
     }
 
     /// RegisterThing named another thing (rule 4): the pair is given up when its token has ended.

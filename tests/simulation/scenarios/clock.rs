@@ -87,3 +87,11 @@ fn what_is_overdue_at_start_waits_at_most_the_splay_and_nothing_when_expired_rul
     });
     assert!(at.is_some_and(|at| at < 2 * MINUTE), "an expired one is renewed at once: {at:?}");
 }
+
+#[test]
+fn what_falls_due_while_the_program_runs_does_not_wait_rule_28() {
+    let policy = Policy { splay: DAY, ..policy() };
+    let mut world = device(90 * DAY - 7_200, &policy);
+    live(&mut world, 12 * HOUR, |_, effect| !matches!(effect, Effect::Issue(_)));
+    assert!((2 * HOUR - MINUTE..=2 * HOUR + MINUTE).contains(&world.boot), "{} min", world.boot / MINUTE);
+}

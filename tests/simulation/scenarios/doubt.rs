@@ -2,10 +2,11 @@
 //! something waits. Each of these was once a fault that the walk found.
 
 use certrotd::rotation::{
-    Action, Asked, Carrier, Current, Effect, Input, Now, Order, Policy, Record, Stage, Why,
+    Action, Asked, Boot, Carrier, Current, Effect, Happening, Input, Now, Order, Outcome, Policy, Record,
+    Rotation, Stage, Why,
 };
 
-use super::super::cloud::Cloud;
+use super::super::cloud::{Cloud, EPOCH, Status};
 use super::super::ends::End;
 use super::super::world::World;
 use super::super::{DAY, add, nothing, policy};
@@ -115,6 +116,21 @@ fn a_clock_that_is_stepped_drops_no_pair_of_the_disk_before_its_token_can_have_e
 }
 
 #[test]
+fn a_pair_that_was_noted_by_a_wrong_clock_is_not_dropped_before_its_token_can_have_ended_rule_27() {
+    for wrong_by in [-400 * DAY, 400 * DAY] {
+        let mut world = with_hidden_successor(55 * MINUTE);
+        let slot = &mut world.disk.slots[1];
+        slot.issued_at += wrong_by;
+        slot.token_ends = Some(slot.issued_at + 3_600);
+        live(&mut world, 2 * HOUR, |_, effect| {
+            assert_ne!(effect, Effect::Remove(2), "{wrong_by}: alive, and seen by the broker in a moment");
+            true
+        });
+        assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
+    }
+}
+
+#[test]
 fn a_request_whose_session_ends_while_it_is_announced_is_sent_on_the_next_one_first_of_all() {
     let mut world = device(100 * DAY, &policy());
     until(&mut world, Effect::Record(Record::Registering(2)));
@@ -204,4 +220,43 @@ fn a_pair_whose_rights_came_late_and_whose_session_closed_just_then_is_proved_ag
         true
     });
     assert_eq!((world.rotations, world.unclean()), (1, None));
+}
+
+#[test]
+fn what_changes_while_the_disk_is_read_is_read_once_more() {
+    let mut machine = Rotation::new(policy());
+    let at = Now { wall: EPOCH, boot: 60_000, synchronised: true, dice: 1 };
+    assert_eq!(machine.step(at, Input::Woke), Action::Do(Effect::Inspect));
+    assert_eq!(machine.step(at, Input::Happened(Happening::Changed)), Action::Keep);
+    let read = machine.step(at, Input::Done(Outcome::Inspected(nothing())));
+    assert_eq!(read, Action::Do(Effect::Inspect), "what was read may be older than the change");
+}
+
+#[test]
+fn a_pair_that_is_taken_up_again_has_its_whole_retire_delay_again() {
+    let policy = Policy { retire_delay: 6 * 3_600, ..policy() };
+    let mut world = with_predecessor(&policy);
+    world.commits_refused = true;
+    live(&mut world, 7 * HOUR, |_, _| true);
+    let (mut switched, mut committed) = (0, 0);
+    // The operator takes the newer one away at seven hours, and at nine the older one in its stead.
+    for (takes, gives, until) in [(1, None, 9 * HOUR), (0, Some(1), 18 * HOUR)] {
+        if let Some(id) = gives {
+            world.cloud.certificates[id].status = Status::Active;
+        }
+        world.cloud.certificates[takes].status = Status::Inactive;
+        world.deactivated = Some((takes, Boot::MAX));
+        world.pass(1_000);
+        while world.boot < until {
+            match world.action {
+                Action::Do(Effect::Switch(2)) => switched = world.boot,
+                Action::Do(Effect::Commit(2)) if switched > 0 && committed == 0 => committed = world.boot,
+                _ => {}
+            }
+            let issues = matches!(world.action, Action::Do(Effect::Issue(_)));
+            world.end(if issues { End::Denied } else { End::Kind });
+        }
+    }
+    assert!(switched > 9 * HOUR, "it came back to the newer one");
+    assert!(committed >= switched + 6 * HOUR, "committed {} min after", (committed - switched) / MINUTE);
 }

@@ -77,3 +77,28 @@ fn an_outcome_that_nobody_waits_for_and_a_session_that_was_not_there_change_noth
     let mut fresh = Rotation::new(policy());
     assert_eq!(fresh.step(at, Input::Happened(Happening::Closed)), Action::Do(Effect::Inspect));
 }
+
+#[test]
+fn a_session_that_a_forbidden_request_or_our_own_take_over_closes_is_no_second_client_rule_22() {
+    for closes in [true, false] {
+        let mut world = device(100 * DAY, &policy());
+        world.dice = Some(0);
+        let mut closed = 0;
+        while closed < 12 && world.boot < HOUR {
+            let asks = match world.action {
+                Action::Do(Effect::Issue(_)) => closes,
+                Action::Do(Effect::Prove(_)) => !closes,
+                _ => false,
+            };
+            if asks && world.session.is_some() {
+                closed += 1;
+                world.end(End::Closed);
+                world.end(if closes { End::RequestLost } else { End::Refused });
+            } else {
+                world.end(End::Kind);
+            }
+            assert!(!world.machine.contested(), "after {closed} closes in {} s", world.boot / 1_000);
+        }
+        assert!(closed >= 6, "{closed} closes");
+    }
+}

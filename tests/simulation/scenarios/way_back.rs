@@ -1,6 +1,6 @@
 //! The way back: other generations, the claim, a copied store (rules 19 and 20).
 
-use super::super::cloud::Cloud;
+use super::super::cloud::{Cloud, Status};
 use super::super::ends::End;
 use super::super::world::World;
 use super::super::{DAY, add, nothing, policy};
@@ -77,6 +77,7 @@ fn a_refused_certificate_leads_back_to_the_older_one_and_a_rotation_is_due_at_on
     world.action = Action::Keep;
     let mut again = World::new(&policy, world.disk.clone(), world.cloud.clone(), Some(u32::MAX / 2));
     again.boot = world.boot;
+    again.reasons = world.reasons;
     again.deactivated = world.deactivated;
     live(&mut again, world.boot + HOUR, |_, effect| {
         assert!(
@@ -147,4 +148,47 @@ fn a_store_of_another_machine_is_held_reported_or_provisioned_anew_as_the_operat
     let provisioned = start(MachineChange::Provision);
     assert_eq!(provisioned.disk.current, Current::Names(2));
     assert!(!provisioned.disk.foreign);
+}
+
+#[test]
+fn two_refusals_are_no_verdict_however_far_apart_and_the_third_is_rule_19() {
+    let policy = Policy { retire: RetireMode::None, ..policy() };
+    let mut world = with_predecessor(&policy);
+    live(&mut world, HOUR, |_, _| true);
+    world.end(End::Closed);
+    let began = world.boot;
+    for refusal in [0, 20 * MINUTE, 40 * MINUTE] {
+        while !(world.boot >= began + refusal && matches!(world.action, Action::Do(Effect::Connect(_)))) {
+            match world.action {
+                Action::Do(Effect::Connect(carrier)) => {
+                    assert_eq!(
+                        carrier,
+                        Carrier::Generation(2),
+                        "before the refusal at {} min",
+                        refusal / MINUTE
+                    );
+                    world.end(End::Unreachable);
+                }
+                _ => world.end(End::Kind),
+            }
+        }
+        assert_eq!(world.action, Action::Do(Effect::Connect(Carrier::Generation(2))));
+        world.end(End::Refused);
+    }
+    let until = world.boot + HOUR;
+    live(&mut world, until, |_, effect| !matches!(effect, Effect::Connect(_)));
+    assert_eq!(world.action, Action::Do(Effect::Connect(Carrier::Generation(1))));
+}
+
+#[test]
+fn a_pair_that_was_marked_comes_last_and_not_never_rule_19() {
+    for mark in [Mark::Retired, Mark::Refused] {
+        let policy = Policy { retire: RetireMode::None, ..policy() };
+        let mut world = with_predecessor(&policy);
+        world.disk.slots[0].mark = mark;
+        world.cloud.certificates[1].status = Status::Inactive;
+        world.deactivated = Some((1, Boot::MAX));
+        live(&mut world, 3 * HOUR, |_, effect| effect != Effect::Connect(Carrier::Generation(1)));
+        assert_eq!(world.action, Action::Do(Effect::Connect(Carrier::Generation(1))), "{mark:?}");
+    }
 }
