@@ -234,7 +234,7 @@ async fn an_answer_counts_without_any_puback_and_a_doubled_or_late_one_is_a_mess
     let (session, mut events, mut connection) = bench.session(16).await;
     let operation = Operation::register("certrot-claim").unwrap();
     let broker = async {
-        assert_eq!(topic(&connection.packet().await.unwrap()), operation.request());
+        assert_eq!(topic(&connection.asked().await), operation.request());
         let answer = publish(operation.accepted(), b"{}");
         connection.send(&[answer.clone(), answer].concat()).await;
     };
@@ -243,10 +243,9 @@ async fn an_answer_counts_without_any_puback_and_a_doubled_or_late_one_is_a_mess
     assert_eq!(message(events.recv().await).0, operation.accepted());
 
     let other = Operation::create_keys();
-    let missed = session.request(&other, body("{}"), SOON).await;
+    let (missed, _) = tokio::join!(session.request(&other, body("{}"), SOON), connection.asked());
     assert!(matches!(missed, Err(RequestError::NoAnswer { .. })), "{missed:?}");
     assert!(missed.unwrap_err().may_have_arrived(), "rule 2");
-    connection.packet().await.unwrap();
     connection.send(&publish(other.rejected(), b"late")).await;
     assert_eq!(message(events.recv().await), (other.rejected().to_owned(), b"late".to_vec()));
     let again = session.request(&other, body("{}"), SOON).await;
@@ -262,13 +261,37 @@ async fn a_close_in_place_of_an_answer_leaves_the_request_in_doubt() {
     let (session, _events, mut connection) = bench.session(16).await;
     let operation = Operation::register("t").unwrap();
     let broker = async {
-        connection.packet().await.unwrap();
+        connection.asked().await;
         drop(connection);
     };
     let (answer, ()) = tokio::join!(session.request(&operation, body("{}"), LONG), broker);
     let error = answer.unwrap_err();
     assert!(matches!(error, RequestError::Closed { cause: Cause::Closed, sent: true, .. }), "{error:?}");
     assert!(error.may_have_arrived());
+}
+
+#[tokio::test]
+async fn what_cannot_be_heard_is_not_asked_and_what_is_heard_already_is_not_subscribed_to_again() {
+    let mut bench = Bench::new().await;
+    let (session, _events, mut connection) = bench.session(16).await;
+    let operation = Operation::create_from_csr();
+    let refusing = async {
+        let packet = connection.packet().await.unwrap();
+        connection.suback(&packet, &[1, 0x80]).await;
+    };
+    let (answer, ()) = tokio::join!(session.request(&operation, body("{}"), LONG), refusing);
+    let error = answer.unwrap_err();
+    assert!(matches!(error, RequestError::Deaf { .. }) && !error.may_have_arrived(), "{error:?}");
+
+    let granting = async {
+        let packet = connection.packet().await.unwrap();
+        assert_eq!(filters(&packet), 1, "only the one that was refused");
+        connection.suback(&packet, &[1]).await;
+        assert_eq!(topic(&connection.packet().await.unwrap()), operation.request());
+        connection.send(&publish(operation.accepted(), b"{}")).await;
+    };
+    let (answer, ()) = tokio::join!(session.request(&operation, body("{}"), LONG), granting);
+    assert!(answer.unwrap().accepted);
 }
 
 #[tokio::test]
@@ -322,7 +345,7 @@ async fn a_receiver_that_sleeps_gets_a_gap_and_stops_neither_answers_nor_the_end
         for i in 0..20 {
             connection.send(&publish(&format!("m/{i}"), b"x")).await;
         }
-        assert_eq!(connection.packet().await.unwrap().kind, PUBLISH);
+        connection.asked().await;
         connection.send(&publish(operation.rejected(), b"{}")).await;
         drop(connection);
     };

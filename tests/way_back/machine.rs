@@ -101,7 +101,8 @@ fn provision_makes_a_new_identity_by_the_claim() {
 /// What the machine that was copied had in hand, and with which successor.
 #[test]
 fn provision_leaves_a_half_done_pair_that_was_copied_alone() {
-    let half_done: [(&str, fn(&Device)); 2] = [
+    type Breaks = fn(&Device);
+    let half_done: [(&str, Breaks); 2] = [
         ("issued", |device| device.twin().fault(refuse("register", 403).forever())),
         ("registered", |device| {
             let late = Effect::SeenLate { ms: 86_400_000 };
