@@ -1,1 +1,6 @@
 //! `certrot-fleet`: what a fleet of `certrotd` devices needs in an AWS account, set up, shown and taken away again.
+
+pub mod desired;
+pub mod model;
+pub mod names;
+pub mod plan;
