@@ -61,8 +61,8 @@ impl Desired {
         let mut resources = BTreeMap::new();
         let mut add = |kind, name: &str, body| resources.insert(Id::new(kind, name), body);
 
-        add(Kind::ThingType, fleet.as_str(), Body::Named {});
-        add(Kind::ThingGroup, fleet.as_str(), Body::Named {});
+        add(Kind::ThingType, fleet.as_str(), Body::ThingType { deprecated: false });
+        add(Kind::ThingGroup, fleet.as_str(), Body::ThingGroup {});
         add(
             Kind::Role,
             &fleet.role(&place.region, PROVISIONING),

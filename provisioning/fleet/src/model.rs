@@ -84,8 +84,13 @@ impl fmt::Display for Id {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Body {
-    /// A thing type or a thing group: its name is all.
-    Named {},
+    /// A thing type.
+    ThingType {
+        /// Whether no thing may take it any more.
+        deprecated: bool,
+    },
+    /// A thing group: its name is all.
+    ThingGroup {},
     /// A role.
     #[serde(rename_all = "camelCase")]
     Role {

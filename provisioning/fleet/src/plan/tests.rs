@@ -78,7 +78,7 @@ fn a_name_that_is_taken_by_somebody_else_stops_everything() {
     let desired = desired();
     let mut observed = Observed::default();
     let id = Id::new(Kind::Rule, "certrot_retire");
-    observed.resources.insert(id.clone(), Seen::plain(Body::Named {}, false));
+    observed.resources.insert(id.clone(), Seen::plain(Body::ThingGroup {}, false));
     let refused = plan(&fleet(), &desired, &observed, &BTreeSet::new(), Mode::AsTheyRotate);
     assert_eq!(refused, Err(PlanError::Foreign(vec![id.clone()])));
     let known = BTreeSet::from([id.clone()]);
