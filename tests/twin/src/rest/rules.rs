@@ -1,5 +1,6 @@
 //! Topic rules. One that is not there is answered as AWS does: `UnauthorizedException`, for a reader and a remover alike.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,7 +8,6 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{delete, get, patch, post};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{App, Page, Problem, Reply, body, done, ok, op, seconds};
@@ -110,16 +110,14 @@ fn payload(bytes: &[u8]) -> Result<Value, Problem> {
     Ok(rule.payload)
 }
 
-#[derive(Deserialize)]
-struct Tags(Vec<(String, String)>);
-
 /// `x-amz-tagging: key=value&…`.
 fn tags(headers: &HeaderMap) -> Result<Vec<(String, String)>, Problem> {
     let Some(text) = headers.get("x-amz-tagging").and_then(|v| v.to_str().ok()) else { return Ok(vec![]) };
     let uri: axum::http::Uri =
         format!("/?{text}").parse().map_err(|_| Problem::invalid("x-amz-tagging cannot be read"))?;
-    let tags: Query<Tags> = Query::try_from_uri(&uri).map_err(|e| Problem::invalid(e.to_string()))?;
-    Ok(tags.0.0)
+    let tags: Query<BTreeMap<String, String>> =
+        Query::try_from_uri(&uri).map_err(|e| Problem::invalid(e.to_string()))?;
+    Ok(tags.0.into_iter().collect())
 }
 
 fn missing(name: &str) -> Problem {
