@@ -14,7 +14,7 @@ use crate::broker::topic;
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
     /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `commit`,
-    /// `api:<Operation>`) or an MQTT topic filter for publishes of clients (anything with a `/`).
+    /// `api:<Operation>`, `api:*`) or an MQTT topic filter for publishes of clients (anything with a `/`).
     pub on: String,
     /// What.
     pub effect: Effect,
@@ -74,8 +74,9 @@ impl Fault {
     }
 
     fn fits(&self, on: &str, client: &str, certificate: &str) -> bool {
-        let place =
-            self.on == on || (self.on.contains('/') && on.contains('/') && topic::matches(&self.on, on));
+        let place = self.on == on
+            || (self.on == "api:*" && on.starts_with("api:"))
+            || (self.on.contains('/') && on.contains('/') && topic::matches(&self.on, on));
         place
             && self.client.as_deref().is_none_or(|c| c == client)
             && self.certificate.as_deref().is_none_or(|c| c == certificate)

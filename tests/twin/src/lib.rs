@@ -19,6 +19,7 @@
 //! ```
 
 pub mod access;
+pub mod account;
 pub mod broker;
 pub mod ca;
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod provision;
 pub mod registry;
 pub mod rest;
 pub mod retire;
+pub mod sql;
 pub mod template;
 pub mod tls;
 mod twin;

@@ -67,6 +67,9 @@ struct Serve {
     /// A serial that the claim hook lets in; repeat it. Without any, every well-formed serial is let in.
     #[arg(long = "allow")]
     allow: Vec<String>,
+    /// Start with an empty account: no policies, templates, rule or claim certificate.
+    #[arg(long)]
+    empty: bool,
 }
 
 fn main() -> ExitCode {
@@ -104,6 +107,7 @@ fn serve(words: Serve) -> ExitCode {
     options.require_sni = !words.allow_no_sni;
     options.tls12_only = words.tls12_only;
     options.allow_list = (!words.allow.is_empty()).then_some(words.allow);
+    options.empty = words.empty;
     let twin = match Twin::start(options) {
         Ok(twin) => twin,
         Err(error) => return fail(&error),

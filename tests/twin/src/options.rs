@@ -42,8 +42,10 @@ pub struct Options {
     pub session_life: Duration,
     /// Thing names that the claim hook lets in; `None` lets in every well-formed one.
     pub allow_list: Option<Vec<String>>,
-    /// Whether the commit topic's rule and handler are there.
+    /// Whether the commit topic's rule and handler are there from the start.
     pub commit_handler: bool,
+    /// Whether the account starts empty: no policies, templates, rule or claim certificate.
+    pub empty: bool,
 }
 
 impl Options {
@@ -69,6 +71,7 @@ impl Options {
             session_life: Duration::from_secs(3600),
             allow_list: None,
             commit_handler: true,
+            empty: false,
         }
     }
 }

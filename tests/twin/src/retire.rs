@@ -9,25 +9,50 @@ use std::time::Duration;
 use certrot_rules::registry as rules;
 use certrot_rules::retire::{self as rule, Call, Outcome, Reply, Retire, Verdict};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::broker::message::Message;
 use crate::cloud::Cloud;
 use crate::events::Event;
 use crate::faults::Effect;
 use crate::registry::{Certificate, RegistryError, Status, Thing};
+use crate::sql::{self, Sql};
 
-/// A commit as the rule takes it off the topic.
-pub struct Commit {
-    /// `topic(2)`.
-    pub thing: String,
-    /// `clientid()`.
-    pub client: String,
-    /// `principal()`.
-    pub principal: String,
-    /// What the device wrote.
-    pub payload: Arc<[u8]>,
-    /// `timestamp()`, twin milliseconds.
-    pub stamp_ms: i64,
+/// Hands a message to the functions of every topic rule that matches it; each runs beside the broker.
+pub fn apply_rules(cloud: &Arc<Cloud>, client: &str, principal: &str, message: &Message, stamp_ms: i64) {
+    let wanted: Vec<(Sql, Vec<String>)> = cloud.registry(|r| {
+        let enabled = r.rules.values().filter(|rule| !rule.is_disabled());
+        let matching = enabled.filter_map(|rule| {
+            let sql = Sql::parse(rule.sql()).ok().filter(|sql| sql.matches(&message.topic))?;
+            Some((sql, rule.functions().into_iter().map(str::to_owned).collect()))
+        });
+        matching.collect()
+    });
+    for (sql, functions) in wanted {
+        let event = sql.select(&sql::Message {
+            topic: &message.topic,
+            client,
+            principal,
+            stamp_ms,
+            payload: &message.payload,
+        });
+        for function in functions {
+            let (client, principal) = (client.to_owned(), principal.to_owned());
+            let commit = Commit { function, client, principal, event: event.clone() };
+            tokio::spawn(handle(cloud.clone(), commit));
+        }
+    }
+}
+
+/// A commit as a rule's action has it.
+struct Commit {
+    /// The function's ARN.
+    function: String,
+    client: String,
+    principal: String,
+    /// What the SQL made of it.
+    event: Value,
 }
 
 /// The thing of a commit topic.
@@ -39,10 +64,10 @@ pub fn thing_of(topic: &str) -> Option<&str> {
 }
 
 /// Handles one commit to its end, with the faults that were ordered for `commit`.
-pub async fn handle(cloud: Arc<Cloud>, commit: Commit) {
-    if !cloud.options.commit_handler {
-        return;
-    }
+async fn handle(cloud: Arc<Cloud>, commit: Commit) {
+    let Some(taken) = rule::Commit::from_event(&commit.event) else {
+        return tracing::warn!(function = commit.function, "the rule's event is no commit");
+    };
     let fault = cloud.fault("commit", &commit.client, &commit.principal, |e| *e != Effect::LosePuback);
     match &fault {
         Some(Effect::Ignore | Effect::CloseBefore) => return,
@@ -52,25 +77,18 @@ pub async fn handle(cloud: Arc<Cloud>, commit: Commit) {
     if let Some(Effect::Refuse { .. } | Effect::Throttle) = fault {
         let seconds = 1;
         let reply = Reply {
-            thing: commit.thing.clone(),
+            thing: taken.thing.clone(),
             certificate_id: commit.principal.clone(),
             verdict: Verdict::Rejected { reason: rule::Reason::Unfinished, retry_after: Some(seconds) },
         };
-        return tell(&cloud, &commit, &reply);
+        return tell(&cloud, &reply);
     }
     let now = timestamp(cloud.clock.now_ms());
-    let taken = rule::Commit::from_publish(
-        &commit.thing,
-        &commit.principal,
-        &commit.client,
-        &commit.payload,
-        timestamp(commit.stamp_ms),
-    );
     let mut retire = Retire::new(taken, now);
     while let Some(call) = retire.next() {
         let outcome = match call {
             Call::Reply(reply) => {
-                answer(&cloud, &commit, &reply, fault.as_ref()).await;
+                answer(&cloud, &reply, fault.as_ref()).await;
                 Outcome::Done
             }
             call => perform(&cloud, call),
@@ -79,24 +97,24 @@ pub async fn handle(cloud: Arc<Cloud>, commit: Commit) {
     }
 }
 
-async fn answer(cloud: &Cloud, commit: &Commit, reply: &Reply, fault: Option<&Effect>) {
+async fn answer(cloud: &Cloud, reply: &Reply, fault: Option<&Effect>) {
     match fault {
         Some(Effect::Drop | Effect::CloseUnanswered) => return,
         Some(Effect::DelayAnswer { ms }) => sleep(Duration::from_millis(*ms)).await,
-        Some(Effect::Twice) => tell(cloud, commit, reply),
+        Some(Effect::Twice) => tell(cloud, reply),
         _ => {}
     }
-    tell(cloud, commit, reply);
+    tell(cloud, reply);
 }
 
-fn tell(cloud: &Cloud, commit: &Commit, reply: &Reply) {
+fn tell(cloud: &Cloud, reply: &Reply) {
     let why = match reply.verdict {
         Verdict::Accepted => "",
         Verdict::Rejected { reason, .. } => reason.as_str(),
     };
     cloud.log(Event::Commit {
-        thing: commit.thing.clone(),
-        principal: commit.principal.clone(),
+        thing: reply.thing.clone(),
+        principal: reply.certificate_id.clone(),
         accepted: reply.is_accepted(),
         why: why.to_owned(),
     });
@@ -181,7 +199,11 @@ fn failed(error: &RegistryError) -> Outcome {
     match error {
         RegistryError::NotFound(_) => Outcome::Gone,
         RegistryError::State(_) | RegistryError::Conflict(_) => Outcome::Conflict,
-        RegistryError::Exists(_) | RegistryError::Invalid(_) | RegistryError::Version(_) => Outcome::Failed,
+        RegistryError::Exists(_)
+        | RegistryError::Invalid(_)
+        | RegistryError::Version(_)
+        | RegistryError::Versions(_)
+        | RegistryError::Limit(_) => Outcome::Failed,
     }
 }
 

@@ -181,7 +181,8 @@ impl Twin {
 
     /// Makes or replaces a policy document; attached certificates have the new one at once.
     pub fn set_policy(&self, name: &str, document: &str) {
-        self.cloud.change(|r| r.policies.insert(name.to_owned(), document.to_owned()));
+        let now_ms = self.cloud.clock.now_ms();
+        self.cloud.change(|r| r.put_policy(name, document, now_ms));
     }
 
     /// Merges attributes into a thing; an empty value removes one.

@@ -231,18 +231,9 @@ impl Peer {
         if message.topic.starts_with("$aws/") {
             return;
         }
-        if let Some(thing) = retire::thing_of(&message.topic) {
-            // The rule stamps the message when it reaches the broker, not when it is handled (rule 11).
-            let stamp_ms = self.cloud.clock.now_ms();
-            let commit = retire::Commit {
-                thing: thing.to_owned(),
-                client: self.client.clone(),
-                principal: self.principal.clone(),
-                payload: message.payload.clone(),
-                stamp_ms,
-            };
-            tokio::spawn(retire::handle(self.cloud.clone(), commit));
-        }
+        // The rules stamp the message when it reaches the broker, not when it is handled (rule 11).
+        let stamp_ms = self.cloud.clock.now_ms();
+        retire::apply_rules(&self.cloud, &self.client, &self.principal, &message, stamp_ms);
         self.cloud.sessions(|s| s.route(&self.client, message));
     }
 

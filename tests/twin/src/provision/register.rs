@@ -26,13 +26,20 @@ pub fn register(
 ) -> Result<Answer, Rejection> {
     let unknown =
         || Rejection::new(404, "ResourceNotFoundException", format!("template {template} not found"));
-    let body = Cloud::template(template).ok_or_else(unknown)?;
+    let known = cloud.registry(|r| r.template(template).cloned()).map_err(|_| unknown())?;
+    if !known.enabled {
+        return Err(Rejection::new(
+            400,
+            "InvalidRequestException",
+            format!("template {template} is disabled"),
+        ));
+    }
     let certificate_id = owned(cloud, asker, request)?;
     let mut parameters = request.parameters.clone();
     parameters.insert(CERTIFICATE_PARAMETER.to_owned(), certificate_id.clone());
     let answer = ask_hook(cloud, asker, template, &certificate_id, &parameters)?;
     parameters.extend(answer.parameter_overrides);
-    let plan = Template::parse(&body)
+    let plan = Template::parse(known.versions.document())
         .and_then(|t| t.execute(&parameters, &certificate_id))
         .map_err(|e| Rejection::new(400, "InvalidParameterValue", e.to_string()))?;
     let now_ms = cloud.clock.now_ms();
@@ -155,7 +162,7 @@ fn apply(r: &mut Registry, plan: &Plan, token: &str, now_ms: i64, seen_ms: i64) 
             PolicyPlan::Named(name) => return Err(RegistryError::NotFound(format!("Policy {name}"))),
             PolicyPlan::Document(document) => {
                 let name = crate::ca::certificate_id(document.as_bytes());
-                r.policies.insert(name.clone(), document.clone());
+                r.put_policy(&name, document, now_ms);
                 policies.push(name);
             }
         }
@@ -193,23 +200,26 @@ fn make_thing(r: &mut Registry, plan: &ThingPlan) -> Result<(), RegistryError> {
             Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
         }
     }
-    let Some(thing) = r.things.get_mut(&plan.name) else { return Ok(()) };
-    let different_type = plan.thing_type.is_some() && thing.type_name != plan.thing_type;
+    let different_type = plan.thing_type.is_some() && r.thing(&plan.name)?.type_name != plan.thing_type;
     match plan.on_thing_type {
         _ if !different_type => {}
-        _ if !exists => thing.type_name.clone_from(&plan.thing_type),
-        Override::Replace => thing.type_name.clone_from(&plan.thing_type),
+        _ if !exists => r.set_type(&plan.name, plan.thing_type.as_deref())?,
+        Override::Replace => r.set_type(&plan.name, plan.thing_type.as_deref())?,
         Override::DoNothing | Override::Merge => {}
         Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
     }
-    let groups = plan.groups.iter().cloned();
     match plan.on_groups {
         _ if plan.groups.is_empty() => {}
-        _ if !exists => thing.groups = groups.collect(),
-        Override::Replace => thing.groups = groups.collect(),
-        Override::Merge => thing.groups.extend(groups),
-        Override::DoNothing => {}
-        Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+        Override::DoNothing if exists => {}
+        Override::Fail if exists => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+        on_groups => {
+            if on_groups == Override::Replace {
+                r.thing_mut(&plan.name)?.groups.clear();
+            }
+            for group in &plan.groups {
+                r.set_member(group, &plan.name, true)?;
+            }
+        }
     }
     Ok(())
 }
@@ -224,7 +234,10 @@ fn rejection(error: RegistryError) -> Rejection {
         RegistryError::Exists(_)
         | RegistryError::Conflict(_)
         | RegistryError::State(_)
-        | RegistryError::Version(_) => Rejection::new(409, "ResourceConflict", error.to_string()),
-        RegistryError::Invalid(_) => Rejection::new(400, "InvalidParameterValue", error.to_string()),
+        | RegistryError::Version(_)
+        | RegistryError::Versions(_) => Rejection::new(409, "ResourceConflict", error.to_string()),
+        RegistryError::Invalid(_) | RegistryError::Limit(_) => {
+            Rejection::new(400, "InvalidParameterValue", error.to_string())
+        }
     }
 }
