@@ -85,7 +85,7 @@ impl Desired {
         let dead_letters = Some(place.arn("sqs", &fleet.dead_letters()));
         let mut listed = BTreeMap::from([("CERTROT_HOOK".to_owned(), "claim".to_owned())]);
         if settings.allow_list {
-            listed.insert("CERTROT_ALLOW_LIST".to_owned(), ALLOW_LIST.to_owned());
+            listed.insert(ALLOW_LIST_VARIABLE.to_owned(), ALLOW_LIST.to_owned());
         }
         let rotates = BTreeMap::from([("CERTROT_HOOK".to_owned(), "rotate".to_owned())]);
         let retires = BTreeMap::from([("CERTROT_THING_TYPE".to_owned(), fleet.as_str().to_owned())]);
@@ -169,6 +169,9 @@ pub enum Program {
 
 /// The file of the allow-list in the claim hook's zip.
 pub const ALLOW_LIST: &str = "allow-list.txt";
+
+/// The claim hook's variable that names it; without it the fleet is open.
+pub const ALLOW_LIST_VARIABLE: &str = "CERTROT_ALLOW_LIST";
 
 /// The name of the inline policy of a role.
 pub const INLINE: &str = "certrot";

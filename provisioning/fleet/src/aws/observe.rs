@@ -12,11 +12,8 @@ impl Aws {
     pub async fn observe(&self, desired: &Desired, mut tell: impl FnMut(&Id)) -> Result<Observed, CallError> {
         let mut ids: BTreeSet<Id> = desired.resources.keys().cloned().collect();
         for prefix in [self.fleet.device_policy_prefix(), self.fleet.claim_policy_prefix()] {
-            let hashed = |name: &String| {
-                name.len() == prefix.len() + HASH && name[prefix.len()..].bytes().all(|b| b.is_ascii_hexdigit())
-            };
-            let named = self.policies_with(&prefix).await?.into_iter().filter(hashed);
-            ids.extend(named.map(|name| Id::new(Kind::Policy, name)));
+            let named = self.policies_of_fleet(&prefix).await?;
+            ids.extend(named.into_iter().map(|name| Id::new(Kind::Policy, name)));
         }
         let mut observed = Observed::default();
         for id in ids {
@@ -26,6 +23,14 @@ impl Aws {
             }
         }
         Ok(observed)
+    }
+
+    /// Names of the policies of one kind: the prefix and a hash.
+    pub async fn policies_of_fleet(&self, prefix: &str) -> Result<Vec<String>, CallError> {
+        let hashed = |name: &String| {
+            name.len() == prefix.len() + HASH && name[prefix.len()..].bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        Ok(self.policies_with(prefix).await?.into_iter().filter(hashed).collect())
     }
 
     /// Looks at one resource.

@@ -1,0 +1,6 @@
+//! `certrot-fleet` against an account: the twin for IoT, moto for IAM, STS, Lambda's configuration, SQS and the logs,
+//! the real program and the unchanged SDK.
+
+mod gateway;
+mod lab;
+mod setup;
