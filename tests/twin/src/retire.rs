@@ -180,7 +180,11 @@ pub fn described(certificate: &Certificate) -> rules::Certificate {
 
 /// A thing in the words of the rules.
 pub fn described_thing(thing: &Thing) -> rules::Thing {
-    rules::Thing { version: i64::try_from(thing.version).ok(), attributes: thing.attributes.clone() }
+    rules::Thing {
+        version: i64::try_from(thing.version).ok(),
+        type_name: thing.type_name.clone(),
+        attributes: thing.attributes.clone(),
+    }
 }
 
 /// Milliseconds as a timestamp; what no calendar has is the epoch.

@@ -46,7 +46,11 @@ impl Aws {
             let ours = page.things().iter().filter(|t| t.thing_type_name() == Some(self.fleet.as_str()));
             things.extend(ours.map(|t| Listed {
                 name: t.thing_name().unwrap_or_default().to_owned(),
-                thing: Thing { version: Some(t.version()), attributes: attributes(t.attributes()) },
+                thing: Thing {
+                    version: Some(t.version()),
+                    type_name: t.thing_type_name().map(str::to_owned),
+                    attributes: attributes(t.attributes()),
+                },
             }));
             tell(things.len());
             token = page.next_token().map(str::to_owned);
@@ -58,10 +62,15 @@ impl Aws {
 
     /// One thing with its type; `None` when there is none.
     pub async fn thing(&self, name: &str) -> Result<Option<(Thing, Option<String>)>, CallError> {
-        let asked =
-            self.call(&calls::DESCRIBE_THING, name, || self.iot.describe_thing().thing_name(name).send()).await;
+        let asked = self
+            .call(&calls::DESCRIBE_THING, name, || self.iot.describe_thing().thing_name(name).send())
+            .await;
         Ok(found(asked)?.map(|t| {
-            let thing = Thing { version: Some(t.version()), attributes: attributes(t.attributes()) };
+            let thing = Thing {
+                version: Some(t.version()),
+                type_name: t.thing_type_name().map(str::to_owned),
+                attributes: attributes(t.attributes()),
+            };
             (thing, t.thing_type_name().map(str::to_owned))
         }))
     }
@@ -287,7 +296,9 @@ impl Aws {
     }
 }
 
-fn attributes<'a>(given: Option<impl IntoIterator<Item = (&'a String, &'a String)>>) -> BTreeMap<String, String> {
+fn attributes<'a>(
+    given: Option<impl IntoIterator<Item = (&'a String, &'a String)>>,
+) -> BTreeMap<String, String> {
     given.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 

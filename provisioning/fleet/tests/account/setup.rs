@@ -16,7 +16,8 @@ fn a_setup_makes_everything_and_the_second_changes_nothing() {
     assert!(out.contains("nothing to do"), "{out}");
     let changes: Vec<_> = lab.gateway.calls().into_iter().filter(|c| c.changes).collect();
     assert_eq!(changes, []);
-    let private: Vec<_> = lab.files().into_iter().filter(|(_, mode)| *mode == 0o600).map(|(f, _)| f).collect();
+    let private: Vec<_> =
+        lab.files().into_iter().filter(|(_, mode)| *mode == 0o600).map(|(f, _)| f).collect();
     assert_eq!(private, ["claims/first/claim.key", "ledger.json"]);
 }
 
