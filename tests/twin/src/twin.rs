@@ -218,6 +218,11 @@ impl Twin {
         *lock(&self.cloud.allow_list) = serials;
     }
 
+    /// Ends the functions' programs that wait for work, as a new deployment does: the next invocation starts cold.
+    pub fn cool_functions(&self) {
+        self.cloud.functions.cool();
+    }
+
     /// Publishes as the cloud.
     pub fn publish(&self, topic: &str, payload: &[u8], retain: bool) {
         self.cloud.publish(topic, payload, retain);
@@ -286,6 +291,7 @@ async fn serve(
     };
     let port_of = |l: &TcpListener| l.local_addr().map_or(0, |a| a.port());
     *lock(&cloud.endpoint) = format!("localhost:{}", port_of(&mqtt));
+    *lock(&cloud.api) = format!("127.0.0.1:{}", port_of(&api));
     let _gone = ready.send(Ok((port_of(&mqtt), port_of(&api))));
     let mut saver_stop = stopped.clone();
     let saver = {
@@ -306,6 +312,7 @@ async fn serve(
     let broker = tokio::spawn(broker::serve(cloud.clone(), mqtt, acceptor, stopped.clone()));
     let _dropped = stopped.wait_for(|s| *s).await;
     cloud.sessions(|s| s.close(&Close::Stopping, |_, _, _| true));
+    cloud.functions.kill();
     for task in [saver, rest, broker] {
         let _best_effort = timeout(Duration::from_secs(2), task).await;
     }
