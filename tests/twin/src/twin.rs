@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +28,7 @@ pub struct Twin {
     port: u16,
     api_port: u16,
     stop: watch::Sender<bool>,
+    runtime: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,6 +48,7 @@ impl Twin {
             .enable_all()
             .build()
             .map_err(OpenError::Thread)?;
+        let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new()
             .name("twin".into())
             .spawn(move || {
@@ -55,7 +58,7 @@ impl Twin {
             })
             .map_err(OpenError::Thread)?;
         let (port, api_port) = ready_rx.recv().map_err(|_| OpenError::Ended(dir))??;
-        Ok(Self { cloud, port, api_port, stop, thread: Some(thread) })
+        Ok(Self { cloud, port, api_port, stop, runtime: handle, thread: Some(thread) })
     }
 
     /// The MQTT port on 127.0.0.1.
@@ -216,6 +219,11 @@ impl Twin {
     /// Sets who the claim hook lets in; `None` lets in every well-formed serial.
     pub fn allow(&self, serials: Option<Vec<String>>) {
         *lock(&self.cloud.allow_list) = serials;
+    }
+
+    /// Runs a future on the twin's own threads and waits for it: for what the handle has no word for.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     /// Ends the functions' programs that wait for work, as a new deployment does: the next invocation starts cold.
