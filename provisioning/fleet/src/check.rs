@@ -91,7 +91,12 @@ pub struct Findings {
 }
 
 /// Tries both policies; the throw-away device is gone afterwards.
-pub async fn check(aws: &Aws, ledger: &mut Ledger, device: &str, claim: &str) -> Result<Findings, FleetError> {
+pub async fn check(
+    aws: &Aws,
+    ledger: &mut Ledger,
+    device: &str,
+    claim: &str,
+) -> Result<Findings, FleetError> {
     let thing = aws.fleet.probe();
     let mut findings = Findings::default();
     if !ledger.is_checked(device) {
@@ -156,7 +161,9 @@ async fn ask(
     let arn = |q: &Question| aws.place.arn("iot", &q.resource);
     let infos: Vec<AuthInfo> = questions
         .iter()
-        .filter_map(|q| AuthInfo::builder().action_type(ActionType::from(q.action)).resources(arn(q)).build().ok())
+        .filter_map(|q| {
+            AuthInfo::builder().action_type(ActionType::from(q.action)).resources(arn(q)).build().ok()
+        })
         .collect();
     let principal = aws.certificate_arn(id);
     let answer = aws

@@ -170,7 +170,9 @@ pub async fn by_public_key(aws: &Aws, begun: &Begun) -> Result<Option<(String, S
     // This machine's clock and AWS's may differ; a day is more than any signature would have been taken with.
     let from = begun.since.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
     let listed = aws.certificates(|_| {}).await?;
-    for candidate in listed.iter().rev().filter(|c| c.created >= from && c.status != Status::PendingActivation) {
+    for candidate in
+        listed.iter().rev().filter(|c| c.created >= from && c.status != Status::PendingActivation)
+    {
         if let Some((seen, pem)) = aws.certificate(&candidate.id).await?
             && keys::public_hash_of(&pem).as_ref() == Some(&begun.public_key)
         {
@@ -213,7 +215,8 @@ pub async fn revoke(
     remove_pair(&pair)?;
     ledger.finish(&format!("claim {batch}"))?;
     ledger.claim(batch, None)?;
-    let id = id.map_or_else(|| "without a certificate".to_owned(), |id| format!("certificate {}", short(&id)));
+    let id =
+        id.map_or_else(|| "without a certificate".to_owned(), |id| format!("certificate {}", short(&id)));
     tell.line(&format!("batch {batch} is ended: {id}"));
     Ok(())
 }
@@ -252,12 +255,18 @@ fn gone(batch: &str, id: &str) -> FleetError {
     FleetError::NotOurs {
         what: "batch",
         name: batch.to_owned(),
-        why: format!("its certificate {} is not in the account any more; `claim revoke {batch}` clears it", short(id)),
+        why: format!(
+            "its certificate {} is not in the account any more; `claim revoke {batch}` clears it",
+            short(id)
+        ),
     }
 }
 
 /// The one place where this tool reads the clock.
-#[expect(clippy::disallowed_methods, reason = "an operator's tool stamps its ledger and judges ages by the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an operator's tool stamps its ledger and judges ages by the wall clock"
+)]
 pub fn now() -> Timestamp {
     Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

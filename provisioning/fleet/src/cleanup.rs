@@ -45,9 +45,12 @@ impl Work<'_> {
     pub async fn cleanup(&mut self, scope: Scope) -> Result<(), FleetError> {
         let found = self.look().await?;
         self.confirm(&found, scope)?;
-        let mut left: Vec<String> = found.foreign.iter().map(|id| format!("{id} (not this fleet's)")).collect();
+        let mut left: Vec<String> =
+            found.foreign.iter().map(|id| format!("{id} (not this fleet's)")).collect();
 
-        let of = |kinds: &[Kind]| found.ours.iter().filter(|id| kinds.contains(&id.kind)).cloned().collect::<Vec<_>>();
+        let of = |kinds: &[Kind]| {
+            found.ours.iter().filter(|id| kinds.contains(&id.kind)).cloned().collect::<Vec<_>>()
+        };
         for id in of(&[Kind::Rule, Kind::Template]) {
             self.remove(&id).await?;
         }

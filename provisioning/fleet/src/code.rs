@@ -31,10 +31,14 @@ impl Zips {
         let mut zips = BTreeMap::new();
         let mut hashes = BTreeMap::new();
         for (name, program) in Desired::functions(fleet) {
-            let mut entries = vec![("bootstrap", 0o755, match program {
-                Program::Hook => hook.bytes.as_slice(),
-                Program::Retire => retire.bytes.as_slice(),
-            })];
+            let mut entries = vec![(
+                "bootstrap",
+                0o755,
+                match program {
+                    Program::Hook => hook.bytes.as_slice(),
+                    Program::Retire => retire.bytes.as_slice(),
+                },
+            )];
             if name == fleet.claim_hook() {
                 entries.extend(allow_list.map(|list| (ALLOW_LIST, 0o644, list)));
             }
@@ -195,7 +199,8 @@ mod tests {
     fn the_zip_is_read_by_somebody_elses_program_and_the_bootstrap_may_be_run() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.zip");
-        files::write_public(&path, &zip(&[("bootstrap", 0o755, b"one"), (ALLOW_LIST, 0o644, b"SN-1\n")])).unwrap();
+        files::write_public(&path, &zip(&[("bootstrap", 0o755, b"one"), (ALLOW_LIST, 0o644, b"SN-1\n")]))
+            .unwrap();
         let script = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1])\nassert z.testzip() is None\n\
              assert z.read('allow-list.txt') == b'SN-1\\n'\n\
              assert z.getinfo('bootstrap').external_attr >> 16 == 0o100755";

@@ -94,7 +94,11 @@ impl Desired {
             (fleet.rotate_hook(), ROTATE, rotates, HOOK_TIMEOUT, None, None),
             (fleet.retire(), RETIRE, retires, RETIRE_TIMEOUT, settings.retire_concurrency, dead_letters),
         ] {
-            add(Kind::LogGroup, &Fleet::log_group(&name), Body::LogGroup { retention: Some(settings.log_days) });
+            add(
+                Kind::LogGroup,
+                &Fleet::log_group(&name),
+                Body::LogGroup { retention: Some(settings.log_days) },
+            );
             let body = Body::Function {
                 role: role(what),
                 architecture: code.architecture.clone(),
@@ -116,8 +120,16 @@ impl Desired {
         ] {
             add(Kind::Permission, &name, Body::Permission { source, source_account: place.account.clone() });
         }
-        add(Kind::Policy, &device_policy, Body::Policy { document: parsed(&documents::device_policy(&values)) });
-        add(Kind::Policy, &claim_policy, Body::Policy { document: parsed(&documents::claim_policy(&values)) });
+        add(
+            Kind::Policy,
+            &device_policy,
+            Body::Policy { document: parsed(&documents::device_policy(&values)) },
+        );
+        add(
+            Kind::Policy,
+            &claim_policy,
+            Body::Policy { document: parsed(&documents::claim_policy(&values)) },
+        );
         for (name, hook, body) in [
             (fleet.claim_template(), fleet.claim_hook(), documents::claim_template(&values)),
             (fleet.rotation_template(), fleet.rotate_hook(), documents::rotation_template(&values)),
@@ -317,7 +329,9 @@ pub(crate) mod tests {
     #[test]
     fn no_placeholder_is_left_in_any_resource() {
         let text = format!("{:?}", desired().resources);
-        for word in ["{partition}", "{region}", "{account}", "-hook}", "{retire}", "{dead-", "{thing-", "-policy}"] {
+        for word in
+            ["{partition}", "{region}", "{account}", "-hook}", "{retire}", "{dead-", "{thing-", "-policy}"]
+        {
             assert!(!text.contains(word), "{word}");
         }
     }
@@ -344,7 +358,10 @@ pub(crate) mod tests {
                 panic!("{name} has no permission");
             };
             assert_eq!(source_account, "123456789012");
-            assert!(source.starts_with("arn:aws:iot:eu-west-1:123456789012:") && !source.contains('*'), "{source}");
+            assert!(
+                source.starts_with("arn:aws:iot:eu-west-1:123456789012:") && !source.contains('*'),
+                "{source}"
+            );
         }
     }
 

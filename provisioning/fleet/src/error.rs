@@ -109,12 +109,16 @@ impl FleetError {
                 word("check the directory's owner, mode and space, or give another --dir")
             }
             FleetError::Code(error) => word(error.remedy()),
-            FleetError::Key(_) => word("remove the file of the key if it was edited, and run the same command again"),
+            FleetError::Key(_) => {
+                word("remove the file of the key if it was edited, and run the same command again")
+            }
             FleetError::Check { .. } => word(
                 "put the document in provisioning/policies right; nothing uses the policy yet. If you know that \
                  TestAuthorization is wrong here: --skip-check",
             ),
-            FleetError::Unsettled(_) => word("somebody else may be changing the same resources; run it again later"),
+            FleetError::Unsettled(_) => {
+                word("somebody else may be changing the same resources; run it again later")
+            }
             FleetError::NoList(_) => {
                 word("give the list with --allow-list FILE, or open the fleet to every serial with --open")
             }
@@ -131,10 +135,16 @@ impl FleetError {
             FleetError::Call(error) => match error.refusal {
                 Refusal::Denied | Refusal::Credentials => NOT_PERMITTED,
                 Refusal::Unreachable => UNAVAILABLE,
-                Refusal::Throttled | Refusal::Settling | Refusal::Conflict | Refusal::Exists | Refusal::Gone => LATER,
+                Refusal::Throttled
+                | Refusal::Settling
+                | Refusal::Conflict
+                | Refusal::Exists
+                | Refusal::Gone => LATER,
                 Refusal::Other => SOFTWARE,
             },
-            FleetError::Unsettled(_) | FleetError::Ledger(LedgerError::Held(_)) | FleetError::Left(_) => LATER,
+            FleetError::Unsettled(_) | FleetError::Ledger(LedgerError::Held(_)) | FleetError::Left(_) => {
+                LATER
+            }
             FleetError::NotOurs { .. } | FleetError::Declined(_) | FleetError::Name(_) => USAGE,
             FleetError::Start(_)
             | FleetError::Plan(_)

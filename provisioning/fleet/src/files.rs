@@ -25,7 +25,11 @@ impl FileError {
 
 /// Makes a directory with its parents, for its owner alone.
 pub fn make_dir(path: &Path) -> Result<(), FileError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| FileError::new("make", path, e))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| FileError::new("make", path, e))
 }
 
 /// Writes a file that holds a secret.

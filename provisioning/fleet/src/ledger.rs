@@ -93,7 +93,12 @@ impl Ledger {
         };
         let ours = (fleet.as_str(), place.account.as_str(), place.region.as_str());
         if (page.fleet.as_str(), page.account.as_str(), page.region.as_str()) != ours {
-            return Err(LedgerError::Another { path, fleet: page.fleet, account: page.account, region: page.region });
+            return Err(LedgerError::Another {
+                path,
+                fleet: page.fleet,
+                account: page.account,
+                region: page.region,
+            });
         }
         Ok(Ledger { dir: dir.to_owned(), page, _lock: file })
     }

@@ -113,7 +113,9 @@ impl std::fmt::Display for Fleet {
 
 /// A word that cannot name a fleet.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{word:?} cannot name a fleet: {rule}; a name has 1 to 29 of a-z A-Z 0-9 _ - and begins with a letter")]
+#[error(
+    "{word:?} cannot name a fleet: {rule}; a name has 1 to 29 of a-z A-Z 0-9 _ - and begins with a letter"
+)]
 pub struct NameError {
     word: String,
     rule: &'static str,

@@ -152,7 +152,11 @@ pub fn plan(
 /// What is to be done between the policies and the templates that name them.
 fn policies_first(fleet: &Fleet, desired: &Desired, observed: &Observed, mode: Mode, plan: &mut Plan) {
     let in_use = |name: &str| {
-        observed.resources.iter().filter(|(id, _)| id.kind == Kind::Template).any(|(_, seen)| names(seen, name))
+        observed
+            .resources
+            .iter()
+            .filter(|(id, _)| id.kind == Kind::Template)
+            .any(|(_, seen)| names(seen, name))
     };
     if !in_use(&desired.device_policy) {
         plan.steps.push(step(
@@ -224,7 +228,11 @@ fn version(id: &Id, document: &Value, seen: &Seen, why: &str, steps: &mut Vec<St
     let excess = (seen.versions.len() + 1).saturating_sub(VERSIONS_KEPT);
     for number in spare.into_iter().take(excess) {
         let what = format!("remove version {number} of {id}");
-        steps.push(step(Act::DeleteVersion(id.clone(), number), what, "AWS keeps five, and a new one needs room"));
+        steps.push(step(
+            Act::DeleteVersion(id.clone(), number),
+            what,
+            "AWS keeps five, and a new one needs room",
+        ));
     }
     let what = format!("make a version of {id} and put it in force");
     steps.push(step(Act::CreateVersion(id.clone(), document.clone()), what, why));
@@ -277,12 +285,9 @@ fn older<'a>(
     prefix: &'a str,
     wanted: &'a str,
 ) -> impl Iterator<Item = (&'a Id, &'a Seen)> {
-    observed
-        .resources
-        .iter()
-        .filter(move |(id, seen)| {
-            id.kind == Kind::Policy && seen.tagged && id.name.starts_with(prefix) && id.name != wanted
-        })
+    observed.resources.iter().filter(move |(id, seen)| {
+        id.kind == Kind::Policy && seen.tagged && id.name.starts_with(prefix) && id.name != wanted
+    })
 }
 
 /// Says whether the version of a template that is in force names a policy.

@@ -106,7 +106,10 @@ async fn command(arguments: &Arguments, work: &mut Work<'_>) -> Result<ExitCode,
         Command::Claim(Claim::New { batch }) => {
             let policy = bare(aws).claim_policy;
             if !claim::make(aws, work.ledger, &policy, batch, tell).await? {
-                tell.line(&format!("batch {batch} is there: {}", claim::Pair::of(work.ledger, batch).dir.display()));
+                tell.line(&format!(
+                    "batch {batch} is there: {}",
+                    claim::Pair::of(work.ledger, batch).dir.display()
+                ));
             }
         }
         Command::Claim(Claim::Revoke { batch }) => {
@@ -179,7 +182,11 @@ async fn allow_list(work: &mut Work<'_>, order: &Allow) -> Result<(), FleetError
             work.aws.perform(&step.act, &wanted.desired, &wanted.zips).await?;
         }
     }
-    work.tell.line(&format!("{} may claim; it counts within {}", count(list.len(), "serial"), allow::COUNTS_AFTER));
+    work.tell.line(&format!(
+        "{} may claim; it counts within {}",
+        count(list.len(), "serial"),
+        allow::COUNTS_AFTER
+    ));
     Ok(())
 }
 
@@ -242,7 +249,8 @@ fn beside() -> PathBuf {
 }
 
 fn fleet(arguments: &Arguments) -> Result<Fleet, FleetError> {
-    let word = arguments.name.clone().or_else(|| std::env::var("IOT_TEMPLATE_NAME").ok().filter(|n| !n.is_empty()));
+    let word =
+        arguments.name.clone().or_else(|| std::env::var("IOT_TEMPLATE_NAME").ok().filter(|n| !n.is_empty()));
     Ok(Fleet::parse(word.as_deref().unwrap_or(names::DEFAULT))?)
 }
 

@@ -181,7 +181,9 @@ impl Work<'_> {
             // One batch is what a fleet starts with; where there are others, nobody needs this one.
             let begun = self.ledger.unfinished().iter().any(|p| *p == format!("claim {batch}"));
             let others = self.aws.claim_batches(&policy).await?;
-            if (begun || others.is_empty() || others.iter().any(|(b, _)| b == batch && claim::is_here(self.ledger.dir(), b)))
+            if (begun
+                || others.is_empty()
+                || others.iter().any(|(b, _)| b == batch && claim::is_here(self.ledger.dir(), b)))
                 && claim::make(self.aws, self.ledger, &policy, batch, self.tell).await?
             {
                 done += 1;
@@ -189,7 +191,8 @@ impl Work<'_> {
         }
         self.write_devices_files(&wishes).await?;
         if !wanted.listed {
-            self.tell.warn("the fleet is open: every well-formed serial may claim; --allow-list FILE closes it");
+            self.tell
+                .warn("the fleet is open: every well-formed serial may claim; --allow-list FILE closes it");
         }
         Ok(done)
     }
@@ -204,7 +207,8 @@ impl Work<'_> {
                 let claims = &wanted.desired.claim_policy;
                 let findings = check::check(self.aws, self.ledger, policy, claims).await?;
                 if !findings.open.is_empty() {
-                    self.tell.warn(&format!("TestAuthorization could not tell: {}", findings.open.join("; ")));
+                    self.tell
+                        .warn(&format!("TestAuthorization could not tell: {}", findings.open.join("; ")));
                 }
                 if !findings.wrong.is_empty() {
                     return Err(FleetError::Check { policy: policy.clone(), wrong: findings.wrong });
@@ -251,7 +255,9 @@ impl Work<'_> {
     async fn has_list(&self) -> Result<bool, FleetError> {
         let id = Id::new(Kind::Function, self.aws.fleet.claim_hook());
         Ok(match self.aws.see(&id).await?.map(|s| s.body) {
-            Some(Body::Function { environment, .. }) => environment.contains_key(crate::desired::ALLOW_LIST_VARIABLE),
+            Some(Body::Function { environment, .. }) => {
+                environment.contains_key(crate::desired::ALLOW_LIST_VARIABLE)
+            }
             _ => false,
         })
     }

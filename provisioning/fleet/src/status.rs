@@ -109,7 +109,11 @@ pub struct Devices {
 
 impl Devices {
     /// Asks AWS.
-    pub async fn ask(aws: &Aws, policies: &BTreeMap<String, Vec<String>>, tell: &Tell) -> Result<Self, FleetError> {
+    pub async fn ask(
+        aws: &Aws,
+        policies: &BTreeMap<String, Vec<String>>,
+        tell: &Tell,
+    ) -> Result<Self, FleetError> {
         let probe = aws.fleet.probe();
         let mut things = aws.things(|n| tell.live(&format!("things: {n}"))).await?;
         things.retain(|t| t.name != probe);
@@ -166,7 +170,8 @@ impl Devices {
                         "certificate {id} ({}) has the fleet's policy and no thing, since {}",
                         certificate.status, certificate.created
                     ),
-                    remedy: "a registration that was cut off; set it INACTIVE if it stays so for a day".to_owned(),
+                    remedy: "a registration that was cut off; set it INACTIVE if it stays so for a day"
+                        .to_owned(),
                 }),
             }
         }
@@ -186,7 +191,9 @@ impl Devices {
                         short(&newest.certificate_id),
                         newest.at
                     ),
-                    format!("if nobody rotated it twice, its identity was copied: certrot-fleet quarantine {name}"),
+                    format!(
+                        "if nobody rotated it twice, its identity was copied: certrot-fleet quarantine {name}"
+                    ),
                 );
             }
             if alive.len() > 2 {
@@ -198,14 +205,19 @@ impl Devices {
                     let word = thing.attributes.contains_key(RECLAIM_ATTRIBUTE);
                     let what = match (certificates.len(), word) {
                         (0, _) => "no certificate".to_owned(),
-                        (n, true) => format!("{}, none alive; it may claim once more", count(n, "certificate")),
+                        (n, true) => {
+                            format!("{}, none alive; it may claim once more", count(n, "certificate"))
+                        }
                         (n, false) => format!("{}, none alive", count(n, "certificate")),
                     };
                     find(What::NoneAlive, what, format!("to let it in again: certrot-fleet reclaim {name}"));
                 }
                 Some(created) if now.duration_since(created) > max_age => find(
                     What::Overdue,
-                    format!("its newest certificate is {} days old", now.duration_since(created).as_hours() / 24),
+                    format!(
+                        "its newest certificate is {} days old",
+                        now.duration_since(created).as_hours() / 24
+                    ),
                     "see `certrotctl status` on the device; it may be off".to_owned(),
                 ),
                 Some(_) => {}
@@ -244,7 +256,12 @@ pub async fn view(
         account: aws.place.account.clone(),
         region: aws.place.region.clone(),
         endpoint: aws.endpoint().await?,
-        missing: desired.resources.keys().filter(|id| !observed.resources.contains_key(id)).map(ToString::to_string).collect(),
+        missing: desired
+            .resources
+            .keys()
+            .filter(|id| !observed.resources.contains_key(id))
+            .map(ToString::to_string)
+            .collect(),
         resources: observed.resources.len(),
         dead_letters: aws.dead_letters_waiting().await?,
         policies: policies.iter().map(|(name, targets)| (name.clone(), targets.len())).collect(),
@@ -310,7 +327,11 @@ impl View {
         for claim in &self.claims {
             let since = claim.created.as_ref().map_or(String::new(), |c| format!(" since {c}"));
             let batch = claim.batch.as_deref().unwrap_or("(unknown)");
-            tell.line(&format!("claim         batch {batch}: {} {}{since}", short(&claim.certificate_id), claim.status));
+            tell.line(&format!(
+                "claim         batch {batch}: {} {}{since}",
+                short(&claim.certificate_id),
+                claim.status
+            ));
         }
         for (policy, rest) in &self.policies {
             tell.line(&format!("policy        {policy}: {}", count(*rest, "certificate")));
@@ -323,11 +344,16 @@ impl View {
         let ages: Vec<String> = self
             .ages
             .iter()
-            .map(|(bin, n)| if *bin == i64::MAX { format!("{n} older") } else { format!("{n} under {bin} d") })
+            .map(
+                |(bin, n)| if *bin == i64::MAX { format!("{n} older") } else { format!("{n} under {bin} d") },
+            )
             .collect();
         tell.line(&format!("ages          {}", ages.join(" · ")));
         if let Some(waiting) = self.dead_letters.filter(|w| *w > 0) {
-            tell.warn(&format!("{} could not be handled and wait in the queue", count(usize::try_from(waiting).unwrap_or(usize::MAX), "commit")));
+            tell.warn(&format!(
+                "{} could not be handled and wait in the queue",
+                count(usize::try_from(waiting).unwrap_or(usize::MAX), "commit")
+            ));
         }
         for finding in self.findings.iter().take(most) {
             let who = if finding.thing.is_empty() { "-" } else { &finding.thing };

@@ -19,13 +19,7 @@ impl Tell {
     /// `quiet` is for `--json`: nothing but the document goes to standard output. `yes` answers every question.
     pub fn new(quiet: bool, yes: bool) -> Self {
         let live = io::stderr().is_terminal() && !quiet;
-        Tell {
-            started: Instant::now(),
-            live,
-            yes,
-            quiet,
-            shown: Cell::new(false),
-        }
+        Tell { started: Instant::now(), live, yes, quiet, shown: Cell::new(false) }
     }
 
     /// A line of its own.

@@ -60,13 +60,21 @@ pub async fn reclaim(aws: &Aws, thing: &str, tell: &Tell) -> Result<(), FleetErr
 /// Retires the certificates of a thing that are older than one of them: for fleets without the commit topic.
 pub async fn retire(aws: &Aws, thing: &str, keep: &str, tell: &Tell) -> Result<(), FleetError> {
     let refused = |why: &str| {
-        Err(FleetError::NotOurs { what: "certificate", name: keep.chars().take(64).collect(), why: why.to_owned() })
+        Err(FleetError::NotOurs {
+            what: "certificate",
+            name: keep.chars().take(64).collect(),
+            why: why.to_owned(),
+        })
     };
     if certificate_id(keep).is_none() {
         return refused("it is no certificate id (64 hex digits, lower case)");
     }
     if aws.thing(thing).await?.is_none() {
-        return Err(FleetError::NotOurs { what: "thing", name: thing.to_owned(), why: "there is none".to_owned() });
+        return Err(FleetError::NotOurs {
+            what: "thing",
+            name: thing.to_owned(),
+            why: "there is none".to_owned(),
+        });
     }
     if !aws.principals(thing).await?.iter().any(|id| id == keep) {
         return refused(&format!("it is not attached to {thing}"));

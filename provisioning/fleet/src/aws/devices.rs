@@ -58,8 +58,9 @@ impl Aws {
 
     /// One thing with its type; `None` when there is none.
     pub async fn thing(&self, name: &str) -> Result<Option<(Thing, Option<String>)>, CallError> {
-        let asked =
-            self.call(&calls::DESCRIBE_THING, name, || self.iot.describe_thing().thing_name(name).send()).await;
+        let asked = self
+            .call(&calls::DESCRIBE_THING, name, || self.iot.describe_thing().thing_name(name).send())
+            .await;
         Ok(found(asked)?.map(|t| {
             let thing = Thing { version: Some(t.version()), attributes: attributes(t.attributes()) };
             (thing, t.thing_type_name().map(str::to_owned))
@@ -287,7 +288,9 @@ impl Aws {
     }
 }
 
-fn attributes<'a>(given: Option<impl IntoIterator<Item = (&'a String, &'a String)>>) -> BTreeMap<String, String> {
+fn attributes<'a>(
+    given: Option<impl IntoIterator<Item = (&'a String, &'a String)>>,
+) -> BTreeMap<String, String> {
     given.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 

@@ -144,15 +144,23 @@ fn refusal(code: &str, message: &str, status: u16) -> Refusal {
     // Lambda and IoT refuse a role that IAM has not yet made known to them; Lambda, a function it is still at work on.
     let lower = message.to_lowercase();
     let assumes = lower.contains("assume") || lower.contains("cannot be assumed");
-    let at_work = lower.contains("in progress") || lower.contains("pending") || lower.contains("please try again");
+    let at_work =
+        lower.contains("in progress") || lower.contains("pending") || lower.contains("please try again");
     if is(&["Throttl", "TooManyRequests", "RequestLimitExceeded", "SlowDown"]) || status == 429 {
         Refusal::Throttled
-    } else if is(&["ExpiredToken", "UnrecognizedClient", "InvalidClientTokenId", "SignatureDoesNotMatch", "AuthFailure"]) {
+    } else if is(&[
+        "ExpiredToken",
+        "UnrecognizedClient",
+        "InvalidClientTokenId",
+        "SignatureDoesNotMatch",
+        "AuthFailure",
+    ]) {
         Refusal::Credentials
     } else if is(&["AccessDenied", "Unauthorized", "NotAuthorized", "Forbidden"]) {
         Refusal::Denied
     } else if (is(&["InvalidParameterValue", "InvalidRequest"]) && assumes)
-        || (is(&["ResourceConflict", "OperationAborted", "ConcurrentModification", "QueueDeletedRecently"]) && at_work)
+        || (is(&["ResourceConflict", "OperationAborted", "ConcurrentModification", "QueueDeletedRecently"])
+            && at_work)
         || is(&["QueueDeletedRecently", "OperationAborted"])
     {
         Refusal::Settling

@@ -12,7 +12,11 @@ impl Aws {
         let group = loop {
             let page = self
                 .call(&calls::DESCRIBE_LOG_GROUPS, name, || {
-                    self.logs.describe_log_groups().log_group_name_prefix(name).set_next_token(token.clone()).send()
+                    self.logs
+                        .describe_log_groups()
+                        .log_group_name_prefix(name)
+                        .set_next_token(token.clone())
+                        .send()
                 })
                 .await?;
             if let Some(group) = page.log_groups().iter().find(|g| g.log_group_name() == Some(name)) {
@@ -25,7 +29,9 @@ impl Aws {
         };
         let arn = self.log_arn(name);
         let tags = self
-            .call(&calls::LIST_LOG_TAGS, name, || self.logs.list_tags_for_resource().resource_arn(&arn).send())
+            .call(&calls::LIST_LOG_TAGS, name, || {
+                self.logs.list_tags_for_resource().resource_arn(&arn).send()
+            })
             .await?;
         let tagged = tags.tags().and_then(|t| t.get(TAG)).is_some_and(|v| v == self.fleet.as_str());
         Ok(Some(Seen::plain(Body::LogGroup { retention: group.retention_in_days() }, tagged)))

@@ -83,8 +83,9 @@ impl Aws {
             patience: reach.patience,
             counts: Mutex::default(),
         };
-        let identity =
-            aws.call(&calls::GET_CALLER_IDENTITY, "these credentials", || sts.get_caller_identity().send()).await?;
+        let identity = aws
+            .call(&calls::GET_CALLER_IDENTITY, "these credentials", || sts.get_caller_identity().send())
+            .await?;
         aws.caller = identity.arn().unwrap_or_default().to_owned();
         aws.place.account = identity.account().unwrap_or_default().to_owned();
         aws.place.partition = aws.caller.split(':').nth(1).unwrap_or("aws").to_owned();

@@ -34,7 +34,9 @@ impl Aws {
         let Some(policy) = found(asked)? else { return Ok(None) };
         let in_force = document(policy.policy_document().unwrap_or_default());
         let listed = self
-            .call(&calls::LIST_POLICY_VERSIONS, name, || self.iot.list_policy_versions().policy_name(name).send())
+            .call(&calls::LIST_POLICY_VERSIONS, name, || {
+                self.iot.list_policy_versions().policy_name(name).send()
+            })
             .await?;
         let mut versions = Vec::new();
         for version in listed.policy_versions() {
@@ -91,7 +93,12 @@ impl Aws {
     pub(super) async fn make_policy_version(&self, name: &str, document: &Value) -> Result<(), CallError> {
         let text = document.to_string();
         self.call(&calls::CREATE_POLICY_VERSION, name, || {
-            self.iot.create_policy_version().policy_name(name).policy_document(&text).set_as_default(true).send()
+            self.iot
+                .create_policy_version()
+                .policy_name(name)
+                .policy_document(&text)
+                .set_as_default(true)
+                .send()
         })
         .await
         .map(drop)
@@ -119,15 +126,18 @@ impl Aws {
     /// Deletes a policy with all its versions. A detachment takes minutes to be seen: until then AWS says conflict.
     pub(super) async fn delete_policy(&self, name: &str) -> Result<(), CallError> {
         let listed = self
-            .call(&calls::LIST_POLICY_VERSIONS, name, || self.iot.list_policy_versions().policy_name(name).send())
+            .call(&calls::LIST_POLICY_VERSIONS, name, || {
+                self.iot.list_policy_versions().policy_name(name).send()
+            })
             .await;
         let Some(listed) = found(listed)? else { return Ok(()) };
         for version in listed.policy_versions().iter().filter(|v| !v.is_default_version()) {
             let number = version.version_id().unwrap_or_default().parse().unwrap_or_default();
             self.delete_policy_version(name, number).await?;
         }
-        let sent =
-            self.call(&calls::DELETE_POLICY, name, || self.iot.delete_policy().policy_name(name).send()).await;
+        let sent = self
+            .call(&calls::DELETE_POLICY, name, || self.iot.delete_policy().policy_name(name).send())
+            .await;
         gone_is_fine(sent.map(drop))
     }
 
@@ -155,7 +165,9 @@ impl Aws {
     /// Batches of claim certificates, as the claim policy's tags have them: name and certificate.
     pub async fn claim_batches(&self, policy: &str) -> Result<Vec<(String, String)>, CallError> {
         let arn = self.iot_arn(&Id::new(Kind::Policy, policy));
-        let Some(tags) = found(self.iot_tags(&calls::LIST_POLICY_TAGS, &arn).await)? else { return Ok(Vec::new()) };
+        let Some(tags) = found(self.iot_tags(&calls::LIST_POLICY_TAGS, &arn).await)? else {
+            return Ok(Vec::new());
+        };
         let mut batches: Vec<(String, String)> =
             tags.into_iter().filter_map(|(k, v)| Some((k.strip_prefix(BATCH)?.to_owned(), v))).collect();
         batches.sort();

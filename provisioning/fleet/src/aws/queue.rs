@@ -88,7 +88,8 @@ impl Aws {
 
     pub(super) async fn delete_queue(&self, name: &str) -> Result<(), CallError> {
         let Some(url) = self.queue_url(name).await? else { return Ok(()) };
-        let sent = self.call(&calls::DELETE_QUEUE, name, || self.sqs.delete_queue().queue_url(&url).send()).await;
+        let sent =
+            self.call(&calls::DELETE_QUEUE, name, || self.sqs.delete_queue().queue_url(&url).send()).await;
         gone_is_fine(sent.map(drop))
     }
 }

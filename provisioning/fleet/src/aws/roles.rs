@@ -80,7 +80,12 @@ impl Aws {
             if let Some(document) = inline {
                 let text = document.to_string();
                 self.call(&calls::PUT_ROLE_POLICY, name, || {
-                    self.iam.put_role_policy().role_name(name).policy_name(INLINE).policy_document(&text).send()
+                    self.iam
+                        .put_role_policy()
+                        .role_name(name)
+                        .policy_name(INLINE)
+                        .policy_document(&text)
+                        .send()
                 })
                 .await?;
             }
@@ -96,9 +101,11 @@ impl Aws {
     pub(super) async fn tag_role(&self, name: &str) -> Result<(), CallError> {
         let tag = aws_sdk_iam::types::Tag::builder().key(TAG).value(self.fleet.as_str()).build();
         let tags = tag.ok().map(|t| vec![t]);
-        self.call(&calls::TAG_ROLE, name, || self.iam.tag_role().role_name(name).set_tags(tags.clone()).send())
-            .await
-            .map(drop)
+        self.call(&calls::TAG_ROLE, name, || {
+            self.iam.tag_role().role_name(name).set_tags(tags.clone()).send()
+        })
+        .await
+        .map(drop)
     }
 
     pub(super) async fn delete_role(&self, name: &str) -> Result<(), CallError> {
@@ -108,7 +115,8 @@ impl Aws {
         for policy in found(self.inline_policies(name).await)?.unwrap_or_default() {
             self.delete_inline(name, &policy).await?;
         }
-        let sent = self.call(&calls::DELETE_ROLE, name, || self.iam.delete_role().role_name(name).send()).await;
+        let sent =
+            self.call(&calls::DELETE_ROLE, name, || self.iam.delete_role().role_name(name).send()).await;
         gone_is_fine(sent.map(drop))
     }
 

@@ -23,7 +23,8 @@ impl Aws {
         let functions: Vec<&str> =
             rule.actions().iter().filter_map(|a| a.lambda()).map(LambdaAction::function_arn).collect();
         let alone = rule.actions().len() == 1;
-        let tagged = self.is_tagged(&calls::LIST_RULE_TAGS, &self.iot_arn(&Id::new(Kind::Rule, name))).await?;
+        let tagged =
+            self.is_tagged(&calls::LIST_RULE_TAGS, &self.iot_arn(&Id::new(Kind::Rule, name))).await?;
         let body = Body::Rule {
             sql: rule.sql().unwrap_or_default().to_owned(),
             version: rule.aws_iot_sql_version().unwrap_or_default().to_owned(),
@@ -54,8 +55,9 @@ impl Aws {
     }
 
     pub(super) async fn delete_rule(&self, name: &str) -> Result<(), CallError> {
-        let sent =
-            self.call(&calls::DELETE_RULE, name, || self.iot.delete_topic_rule().rule_name(name).send()).await;
+        let sent = self
+            .call(&calls::DELETE_RULE, name, || self.iot.delete_topic_rule().rule_name(name).send())
+            .await;
         gone_is_fine(sent.map(drop))
     }
 }

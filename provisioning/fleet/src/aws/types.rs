@@ -9,11 +9,14 @@ use crate::names::TAG;
 impl Aws {
     pub(super) async fn see_thing_type(&self, name: &str) -> Result<Option<Seen>, CallError> {
         let asked = self
-            .call(&calls::DESCRIBE_THING_TYPE, name, || self.iot.describe_thing_type().thing_type_name(name).send())
+            .call(&calls::DESCRIBE_THING_TYPE, name, || {
+                self.iot.describe_thing_type().thing_type_name(name).send()
+            })
             .await;
         let Some(seen) = found(asked)? else { return Ok(None) };
         let deprecated = seen.thing_type_metadata().is_some_and(|m| m.deprecated());
-        let tagged = self.is_tagged(&calls::LIST_TYPE_TAGS, &self.iot_arn(&Id::new(Kind::ThingType, name))).await?;
+        let tagged =
+            self.is_tagged(&calls::LIST_TYPE_TAGS, &self.iot_arn(&Id::new(Kind::ThingType, name))).await?;
         Ok(Some(Seen::plain(Body::ThingType { deprecated }, tagged)))
     }
 
@@ -26,7 +29,8 @@ impl Aws {
         if found(asked)?.is_none() {
             return Ok(None);
         }
-        let tagged = self.is_tagged(&calls::LIST_TYPE_TAGS, &self.iot_arn(&Id::new(Kind::ThingGroup, name))).await?;
+        let tagged =
+            self.is_tagged(&calls::LIST_TYPE_TAGS, &self.iot_arn(&Id::new(Kind::ThingGroup, name))).await?;
         Ok(Some(Seen::plain(Body::ThingGroup {}, tagged)))
     }
 
@@ -58,14 +62,18 @@ impl Aws {
     /// Deletes a thing type; refused for five minutes after its deprecation, and while a thing has it.
     pub async fn delete_thing_type(&self, name: &str) -> Result<(), CallError> {
         let sent = self
-            .call(&calls::DELETE_THING_TYPE, name, || self.iot.delete_thing_type().thing_type_name(name).send())
+            .call(&calls::DELETE_THING_TYPE, name, || {
+                self.iot.delete_thing_type().thing_type_name(name).send()
+            })
             .await;
         gone_is_fine(sent.map(drop))
     }
 
     pub(super) async fn delete_thing_group(&self, name: &str) -> Result<(), CallError> {
         let sent = self
-            .call(&calls::DELETE_THING_GROUP, name, || self.iot.delete_thing_group().thing_group_name(name).send())
+            .call(&calls::DELETE_THING_GROUP, name, || {
+                self.iot.delete_thing_group().thing_group_name(name).send()
+            })
             .await;
         gone_is_fine(sent.map(drop))
     }
@@ -89,7 +97,9 @@ impl Aws {
                     self.iot.list_tags_for_resource().resource_arn(arn).set_next_token(token.clone()).send()
                 })
                 .await?;
-            tags.extend(page.tags().iter().map(|t| (t.key().to_owned(), t.value().unwrap_or_default().to_owned())));
+            tags.extend(
+                page.tags().iter().map(|t| (t.key().to_owned(), t.value().unwrap_or_default().to_owned())),
+            );
             token = page.next_token().map(str::to_owned);
             if token.is_none() {
                 return Ok(tags);

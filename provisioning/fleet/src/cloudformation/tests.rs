@@ -42,7 +42,9 @@ fn read(resource: &Value, all: &Value, place: &Place) -> (Id, Body) {
     let p = &resource["Properties"];
     let number = |v: &Value| i32::try_from(v.as_i64().unwrap()).unwrap();
     let (kind, name, body) = match resource["Type"].as_str().unwrap() {
-        "AWS::IoT::ThingType" => (Kind::ThingType, text(&p["ThingTypeName"]), Body::ThingType { deprecated: false }),
+        "AWS::IoT::ThingType" => {
+            (Kind::ThingType, text(&p["ThingTypeName"]), Body::ThingType { deprecated: false })
+        }
         "AWS::IoT::ThingGroup" => (Kind::ThingGroup, text(&p["ThingGroupName"]), Body::ThingGroup {}),
         "AWS::IAM::Role" => {
             let managed: BTreeSet<String> =
@@ -78,7 +80,10 @@ fn read(resource: &Value, all: &Value, place: &Place) -> (Id, Body) {
             (Kind::Function, text(&p["FunctionName"]), body)
         }
         "AWS::Lambda::Permission" => {
-            assert_eq!((&p["Action"], &p["Principal"]), (&"lambda:InvokeFunction".into(), &"iot.amazonaws.com".into()));
+            assert_eq!(
+                (&p["Action"], &p["Principal"]),
+                (&"lambda:InvokeFunction".into(), &"iot.amazonaws.com".into())
+            );
             let function = text(&p["FunctionName"]).replace("ref:", "");
             let name = text(&resolved(&all[&function]["Properties"]["FunctionName"], place));
             let body =
@@ -146,7 +151,10 @@ fn the_template_in_the_repository_is_this_one() {
     let here = serde_json::to_string_pretty(&template(&fleet())).unwrap() + "\n";
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../cloudformation/certrot.json");
     let there = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(here == there, "out of date: certrot-fleet cloudformation > provisioning/cloudformation/certrot.json");
+    assert!(
+        here == there,
+        "out of date: certrot-fleet cloudformation > provisioning/cloudformation/certrot.json"
+    );
 }
 
 #[test]

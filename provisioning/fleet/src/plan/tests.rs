@@ -131,10 +131,9 @@ fn a_fifth_version_is_never_left_and_the_one_in_force_is_never_the_one_that_goes
     let id = Id::new(Kind::Policy, desired.claim_policy.clone());
     let seen = observed.resources.get_mut(&id).unwrap();
     let other = |n: i32| serde_json::json!({ "n": n });
-    seen.versions =
-        [(1, true), (2, false), (3, false), (4, false), (5, false)]
-            .map(|(number, default)| Version { number, default, document: other(number) })
-            .into();
+    seen.versions = [(1, true), (2, false), (3, false), (4, false), (5, false)]
+        .map(|(number, default)| Version { number, default, document: other(number) })
+        .into();
     seen.body = Body::Policy { document: other(1) };
     let acts: Vec<Act> = planned(&desired, &observed).steps.into_iter().map(|s| s.act).collect();
     assert_eq!(acts[0], Act::DeleteVersion(id.clone(), 2));

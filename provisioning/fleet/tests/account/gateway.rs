@@ -134,14 +134,16 @@ impl Inner {
 
     fn with_dead_letters(&self, request: &Request, call: &Call, answer: Vec<u8>) -> Vec<u8> {
         let mut kept = self.dead_letters.lock().unwrap();
-        let name = call.operation.split("/functions/").nth(1).and_then(|n| n.split('/').next()).map(str::to_owned);
+        let name =
+            call.operation.split("/functions/").nth(1).and_then(|n| n.split('/').next()).map(str::to_owned);
         if let Ok(mut sent) = serde_json::from_slice::<Value>(&request.body) {
             let name = sent["FunctionName"].as_str().map(str::to_owned).or_else(|| name.clone());
             if let (Some(name), Value::Object(config)) = (name, sent["DeadLetterConfig"].take()) {
                 kept.insert(name, Value::Object(config));
             }
         }
-        let Some(config) = name.filter(|_| call.operation.starts_with("GET ")).and_then(|n| kept.get(&n).cloned())
+        let Some(config) =
+            name.filter(|_| call.operation.starts_with("GET ")).and_then(|n| kept.get(&n).cloned())
         else {
             return answer;
         };
