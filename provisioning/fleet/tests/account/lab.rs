@@ -257,6 +257,25 @@ impl Lab {
         http(&format!("127.0.0.1:{}", self.twin.api_port()), method, path, body)
     }
 
+    /// The twin's address.
+    pub fn twin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.twin.api_port())
+    }
+
+    /// A certificate's status.
+    pub fn status_of(&self, id: &str) -> String {
+        let answer = self.twin_http("GET", &format!("/certificates/{id}"), "");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["certificateDescription"]["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Gives the fleet this many things without certificates.
+    pub fn twin_registry(&self, things: usize) {
+        for number in 0..things {
+            self.twin_http("POST", &format!("/things/SN-{number:05}"), r#"{"thingTypeName":"certrot"}"#);
+        }
+    }
+
     /// Files in the operator's directory, relative, with their modes.
     pub fn files(&self) -> Vec<(String, u32)> {
         let mut files = Vec::new();
@@ -326,7 +345,7 @@ fn moto() -> String {
 }
 
 /// One plain request.
-fn http(to: &str, method: &str, path: &str, body: &str) -> String {
+pub fn http(to: &str, method: &str, path: &str, body: &str) -> String {
     http_with(to, method, path, "", body)
 }
 

@@ -2,6 +2,8 @@
 //! the real program and the unchanged SDK.
 
 mod cleanup;
+mod devices;
 mod gateway;
 mod lab;
+mod refusals;
 mod setup;
