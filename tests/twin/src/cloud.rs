@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use certrot_rules::documents::DEVICE_POLICY;
+use certrot_rules::documents::{DEVICE_POLICY, THING_TYPE};
 use tokio::sync::Notify;
 
 use crate::account;
@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::events::{Event, Events};
 use crate::faults::{Effect, Faults};
 use crate::files::{self, FileError};
+use crate::lambda::Pool;
 use crate::options::Options;
 use crate::policy::Policy;
 use crate::registry::{Certificate, Registry, RegistryError, Status};
@@ -40,6 +41,10 @@ pub struct Cloud {
     pub allow_list: Mutex<Option<Vec<String>>>,
     /// Where clients find the broker: `localhost:PORT`.
     pub endpoint: Mutex<String>,
+    /// Where the REST side is found: `127.0.0.1:PORT`.
+    pub api: Mutex<String>,
+    /// The functions that are running.
+    pub functions: Pool,
     /// The validity of certificates that are made from now on.
     pub validity: Mutex<Validity>,
     /// When each client id last sent a CONNECT.
@@ -65,6 +70,8 @@ impl Cloud {
             events: Events::default(),
             allow_list: Mutex::new(options.allow_list.clone()),
             endpoint: Mutex::new(String::new()),
+            api: Mutex::new(String::new()),
+            functions: Pool::default(),
             validity: Mutex::new(Validity { backdate: options.backdate, life: options.certificate_life }),
             paces: Mutex::default(),
             parsed_policies: Mutex::default(),
@@ -166,7 +173,7 @@ impl Cloud {
         Ok(minted)
     }
 
-    /// Makes an identity out of band: thing, ACTIVE certificate, device policy, all seen at once.
+    /// Makes an identity out of band: thing of the fleet's type, ACTIVE certificate, device policy, all seen at once.
     pub fn issue(&self, thing: &str) -> Result<Issued, OpenError> {
         let key = rcgen::KeyPair::generate()
             .map_err(|e| CaError::Crypto { what: "a device key", source: Box::new(e) })?;
@@ -174,6 +181,9 @@ impl Cloud {
         self.change(|r| -> Result<(), RegistryError> {
             if !r.things.contains_key(thing) {
                 r.create_thing(thing, BTreeMap::new())?;
+                if r.types.contains_key(THING_TYPE) {
+                    r.set_type(thing, Some(THING_TYPE))?;
+                }
             }
             r.attach_policy(DEVICE_POLICY, &minted.id, 0)?;
             r.attach_thing(thing, &minted.id, 0)

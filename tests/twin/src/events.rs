@@ -153,6 +153,17 @@ pub enum Event {
         /// The error's name; `None` when it was done.
         error: Option<String>,
     },
+    /// A function's program was invoked.
+    Invoked {
+        /// The function.
+        function: String,
+        /// Whether its program was started for this.
+        cold: bool,
+        /// How long it took in real milliseconds, the start included.
+        ms: u64,
+        /// Why there was no answer.
+        error: Option<String>,
+    },
     /// A fault was played.
     Fault {
         /// The operation, topic or client it hit.

@@ -13,7 +13,7 @@ use crate::broker::topic;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `commit`,
+    /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `hook`, `commit`,
     /// `api:<Operation>`, `api:*`) or an MQTT topic filter for publishes of clients (anything with a `/`).
     pub on: String,
     /// What.
@@ -120,6 +120,8 @@ pub enum Effect {
     CloseAfter,
     /// `rejected` with 429.
     Throttle,
+    /// At `api:…`: it is done, and the function that may have asked is killed before it hears of it.
+    Kill,
     /// The PUBACK of the request is lost; effect and answer happen.
     LosePuback,
     /// At `register`: the attachment and the policies are seen by the broker this much later, in twin milliseconds.

@@ -5,6 +5,7 @@
 //!                   ▲        ▲            ▲
 //!                broker   provision ─▶ template        rest (AWS's API, and /twin/ for tests)
 //!                   └──▶ retire ─▶ certrot-rules ◀── provision (hooks)
+//!                           └──────▶ lambda ◀─────────┘   (a real bootstrap in the place of the rules)
 //! main ─▶ demo ─▶ Twin, and the real certrotd beside it
 //! ```
 //! As a library it starts on a thread of its own, so that a test without a runtime can hold one:
@@ -28,6 +29,7 @@ pub mod demo;
 pub mod events;
 pub mod faults;
 pub mod files;
+pub mod lambda;
 pub mod options;
 pub mod policy;
 pub mod provision;

@@ -16,6 +16,7 @@ use crate::broker::message::Message;
 use crate::cloud::Cloud;
 use crate::events::Event;
 use crate::faults::Effect;
+use crate::lambda::{self, Function};
 use crate::registry::{Certificate, RegistryError, Status, Thing};
 use crate::sql::{self, Sql};
 
@@ -83,15 +84,31 @@ async fn handle(cloud: Arc<Cloud>, commit: Commit) {
         };
         return tell(&cloud, &reply);
     }
+    match lambda::find(&cloud, &commit.function) {
+        Function::Retire { thing_type } => decide(&cloud, taken, &thing_type, fault.as_ref()).await,
+        Function::Program(program) => {
+            let (limit, event) = (program.timeout, &commit.event);
+            if let Err(error) = lambda::run(&cloud, &commit.function, &program, event, limit).await {
+                tracing::warn!(%error, function = commit.function, "commit not handled");
+            }
+        }
+        Function::ClaimHook | Function::RotateHook | Function::Unknown => {
+            tracing::warn!(function = commit.function, "the rule's function takes no commits");
+        }
+    }
+}
+
+/// The handler of `certrot-rules` in this process.
+async fn decide(cloud: &Arc<Cloud>, commit: rule::Commit, thing_type: &str, fault: Option<&Effect>) {
     let now = timestamp(cloud.clock.now_ms());
-    let mut retire = Retire::new(taken, now);
+    let mut retire = Retire::new(commit, now).of_type(thing_type);
     while let Some(call) = retire.next() {
         let outcome = match call {
             Call::Reply(reply) => {
-                answer(&cloud, &reply, fault.as_ref()).await;
+                answer(cloud, &reply, fault).await;
                 Outcome::Done
             }
-            call => perform(&cloud, call),
+            call => perform(cloud, call),
         };
         retire.feed(outcome);
     }
@@ -119,6 +136,20 @@ fn tell(cloud: &Cloud, reply: &Reply) {
         why: why.to_owned(),
     });
     cloud.publish(&reply.topic(), reply.payload().to_string().as_bytes(), false);
+}
+
+/// Notes what a function's program tells a device, as `tell` does of the handler in this process.
+pub fn told(cloud: &Cloud, topic: &str, payload: &[u8]) {
+    let Some((commit, verdict)) = topic.rsplit_once('/') else { return };
+    let Some(thing) = thing_of(commit) else { return };
+    let payload: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let text = |field: &str| payload.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    cloud.log(Event::Commit {
+        thing: thing.to_owned(),
+        principal: text("certificateId"),
+        accepted: verdict == "accepted",
+        why: text("reason"),
+    });
 }
 
 /// Performs one call of the handler on the registry.
@@ -180,7 +211,11 @@ pub fn described(certificate: &Certificate) -> rules::Certificate {
 
 /// A thing in the words of the rules.
 pub fn described_thing(thing: &Thing) -> rules::Thing {
-    rules::Thing { version: i64::try_from(thing.version).ok(), attributes: thing.attributes.clone() }
+    rules::Thing {
+        version: i64::try_from(thing.version).ok(),
+        type_name: thing.type_name.clone(),
+        attributes: thing.attributes.clone(),
+    }
 }
 
 /// Milliseconds as a timestamp; what no calendar has is the epoch.

@@ -46,7 +46,11 @@ impl Aws {
             let ours = page.things().iter().filter(|t| t.thing_type_name() == Some(self.fleet.as_str()));
             things.extend(ours.map(|t| Listed {
                 name: t.thing_name().unwrap_or_default().to_owned(),
-                thing: Thing { version: Some(t.version()), attributes: attributes(t.attributes()) },
+                thing: Thing {
+                    version: Some(t.version()),
+                    type_name: t.thing_type_name().map(str::to_owned),
+                    attributes: attributes(t.attributes()),
+                },
             }));
             tell(things.len());
             token = page.next_token().map(str::to_owned);
@@ -62,7 +66,11 @@ impl Aws {
             .call(&calls::DESCRIBE_THING, name, || self.iot.describe_thing().thing_name(name).send())
             .await;
         Ok(found(asked)?.map(|t| {
-            let thing = Thing { version: Some(t.version()), attributes: attributes(t.attributes()) };
+            let thing = Thing {
+                version: Some(t.version()),
+                type_name: t.thing_type_name().map(str::to_owned),
+                attributes: attributes(t.attributes()),
+            };
             (thing, t.thing_type_name().map(str::to_owned))
         }))
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{App, Problem, Reply, ok, op};
 use crate::broker::topic;
 use crate::cloud::Cloud;
+use crate::retire;
 
 pub(super) fn routes(cloud: &Arc<Cloud>) -> Router<Arc<Cloud>> {
     Router::new().route("/topics/{*topic}", op(cloud, "Publish", post(publish)))
@@ -33,6 +34,7 @@ async fn publish(
     if !topic::is_publishable(&name) {
         return Err(Problem::invalid("topic"));
     }
+    retire::told(&cloud, &name, &bytes);
     cloud.publish(&name, &bytes, how.retain);
     ok(json!({ "message": "OK", "traceId": "twin" }))
 }

@@ -133,6 +133,10 @@ async fn guard(
     cloud.log(Event::Api { operation: operation.to_owned(), status: answer.status().as_u16(), error });
     match fault {
         Some(Effect::DelayAnswer { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        Some(Effect::Kill) => {
+            cloud.functions.kill();
+            std::future::pending().await
+        }
         // It was done and nobody hears of it: the caller must give up by itself.
         Some(Effect::Drop | Effect::Ignore | Effect::CloseUnanswered) => std::future::pending().await,
         _ => {}
@@ -159,7 +163,7 @@ async fn refused(operation: &str, fault: Option<&Effect>) -> Option<Problem> {
             tokio::time::sleep(Duration::from_millis(*ms)).await;
             None
         }
-        Effect::DelayAnswer { .. } | Effect::Drop | Effect::CloseUnanswered => None,
+        Effect::DelayAnswer { .. } | Effect::Drop | Effect::CloseUnanswered | Effect::Kill => None,
         Effect::Ignore => Some(Problem::new(500, "InternalFailureException", "")),
         _ => Some(Problem::new(503, "ServiceUnavailableException", "refused by a fault")),
     }
