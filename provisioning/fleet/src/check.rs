@@ -98,21 +98,44 @@ pub async fn check(
     claim: &str,
 ) -> Result<Findings, FleetError> {
     let thing = aws.fleet.probe();
+    let mut findings = Findings::default();
+    if !ledger.is_checked(device) {
+        // What an earlier run began is used, so that every run gets further than the one before.
+        let begun = match ledger.begun(PURPOSE).cloned() {
+            Some(begun) => claim::by_public_key(aws, &begun).await?,
+            None => None,
+        };
+        let begun = begun.filter(|(_, status, _)| *status == Status::Inactive || *status == Status::Active);
+        let id = match begun {
+            Some((id, ..)) => id,
+            None => claim::certificate(aws, ledger, PURPOSE, &Key::new()?).await?.0,
+        };
+        match tried(aws, &thing, &id, device, claim).await {
+            Ok(found) => findings = found,
+            Err(error) => {
+                // What was made goes now if it can; if not, the next run takes it up.
+                clear(aws, ledger).await?;
+                return Err(error);
+            }
+        }
+        if findings.wrong.is_empty() {
+            ledger.checked(device)?;
+        }
+    }
     clear(aws, ledger).await?;
-    let key = Key::new()?;
-    let (id, _) = claim::certificate(aws, ledger, PURPOSE, &key).await?;
-    let result = tried(aws, &thing, &id, device, claim).await;
-    let cleared = clear(aws, ledger).await;
-    let findings = result?;
-    cleared?;
     Ok(findings)
 }
 
 async fn tried(aws: &Aws, thing: &str, id: &str, device: &str, claim: &str) -> Result<Findings, FleetError> {
-    aws.make_thing(thing).await?;
-    aws.attach_thing(thing, id).await?;
+    match aws.thing(thing).await? {
+        Some((_, kind)) => owned(aws, thing, kind.as_deref())?,
+        None => aws.make_thing(thing).await?,
+    }
+    if !aws.principals(thing).await?.iter().any(|p| p == id) {
+        aws.attach_thing(thing, id).await?;
+    }
     // ACTIVE: nobody has its key, and no policy is attached to it.
-    aws.set_status(id, Status::Active).await?;
+    claim::activate(aws, id).await?;
     let (by_claim, by_rotation) = (aws.fleet.claim_template(), aws.fleet.rotation_template());
     let client = format!("{}x", certrot_rules::serial::CLAIM_PREFIX);
     let mut findings = Findings::default();
@@ -181,10 +204,7 @@ pub async fn clear(aws: &Aws, ledger: &mut Ledger) -> Result<(), FleetError> {
     let begun = ledger.begun(PURPOSE).cloned();
     let there = aws.thing(&thing).await?;
     if let Some((_, kind)) = &there {
-        if kind.as_deref() != Some(aws.fleet.as_str()) {
-            let why = "it is another's, and this tool needs the name for its policy check".to_owned();
-            return Err(FleetError::NotOurs { what: "thing", name: thing, why });
-        }
+        owned(aws, &thing, kind.as_deref())?;
         let principals = match aws.principals(&thing).await {
             Err(error) if error.refusal == Refusal::Gone => Vec::new(),
             other => other?,
@@ -194,7 +214,7 @@ pub async fn clear(aws: &Aws, ledger: &mut Ledger) -> Result<(), FleetError> {
         }
     }
     if let Some(begun) = begun
-        && let Some((id, _)) = claim::by_public_key(aws, &begun).await?
+        && let Some((id, ..)) = claim::by_public_key(aws, &begun).await?
     {
         claim::end(aws, &id).await?;
     }
@@ -202,6 +222,14 @@ pub async fn clear(aws: &Aws, ledger: &mut Ledger) -> Result<(), FleetError> {
         crate::cleanup::patiently(|| aws.delete_thing(&thing)).await?;
     }
     Ok(ledger.finish(PURPOSE)?)
+}
+
+fn owned(aws: &Aws, thing: &str, kind: Option<&str>) -> Result<(), FleetError> {
+    if kind == Some(aws.fleet.as_str()) {
+        return Ok(());
+    }
+    let why = "it is another's, and this tool needs the name for its policy check".to_owned();
+    Err(FleetError::NotOurs { what: "thing", name: thing.to_owned(), why })
 }
 
 const PURPOSE: &str = "policy check";

@@ -94,14 +94,27 @@ pub async fn make(
     };
     tell.live(&format!("claim certificate of batch {batch}"));
     let (id, pem) = certificate(aws, ledger, &purpose, &key).await?;
-    aws.attach_policy(policy, &id).await?;
-    aws.note_batch(policy, batch, &id).await?;
-    aws.set_status(&id, Status::Active).await?;
+    // Each is looked at first, so that every run gets further than the one before, wherever that was killed.
+    if !aws.targets(policy).await?.contains(&id) {
+        aws.attach_policy(policy, &id).await?;
+    }
+    if noted.as_ref() != Some(&id) {
+        aws.note_batch(policy, batch, &id).await?;
+    }
+    activate(aws, &id).await?;
     files::write_public(&pair.certificate, pem.as_bytes())?;
     ledger.claim(batch, Some(&id))?;
     ledger.finish(&purpose)?;
     tell.line(&format!("claim certificate {} of batch {batch}: {}", short(&id), pair.dir.display()));
     Ok(true)
+}
+
+/// Makes a certificate ACTIVE that is not.
+pub async fn activate(aws: &Aws, id: &str) -> Result<(), FleetError> {
+    match aws.certificate(id).await? {
+        Some((c, _)) if c.status == Status::Active => Ok(()),
+        _ => Ok(aws.set_status(id, Status::Active).await?),
+    }
 }
 
 /// Sets right what an operator or an accident changed of a finished batch.
@@ -143,9 +156,9 @@ pub async fn certificate(
 ) -> Result<(String, String), FleetError> {
     let public_key = key.public_hash();
     if let Some(begun) = ledger.begun(purpose).filter(|b| b.public_key == public_key)
-        && let Some(found) = by_public_key(aws, begun).await?
+        && let Some((id, _, pem)) = by_public_key(aws, begun).await?
     {
-        return Ok(found);
+        return Ok((id, pem));
     }
     let since = now();
     ledger.begin(purpose, Begun { public_key, since })?;
@@ -153,17 +166,17 @@ pub async fn certificate(
 }
 
 /// Finds the certificate of a public key among those that were made since it was first asked for.
-pub async fn by_public_key(aws: &Aws, begun: &Begun) -> Result<Option<(String, String)>, FleetError> {
+pub async fn by_public_key(aws: &Aws, begun: &Begun) -> Result<Option<(String, Status, String)>, FleetError> {
     // This machine's clock and AWS's may differ; a day is more than any signature would have been taken with.
     let from = begun.since.checked_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
     let listed = aws.certificates(|_| {}).await?;
     for candidate in
         listed.iter().rev().filter(|c| c.created >= from && c.status != Status::PendingActivation)
     {
-        if let Some((_, pem)) = aws.certificate(&candidate.id).await?
+        if let Some((seen, pem)) = aws.certificate(&candidate.id).await?
             && keys::public_hash_of(&pem).as_ref() == Some(&begun.public_key)
         {
-            return Ok(Some((candidate.id.clone(), pem)));
+            return Ok(Some((candidate.id.clone(), seen.status, pem)));
         }
     }
     Ok(None)
@@ -185,7 +198,7 @@ pub async fn revoke(
     if id.is_none()
         && let Some(begun) = ledger.begun(&format!("claim {batch}")).cloned()
     {
-        id = by_public_key(aws, &begun).await?.map(|(id, _)| id);
+        id = by_public_key(aws, &begun).await?.map(|(id, ..)| id);
     }
     if let Some(id) = &id {
         end(aws, id).await?;

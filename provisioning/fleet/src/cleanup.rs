@@ -137,7 +137,7 @@ impl Work<'_> {
     async fn end_claims(&mut self, claims: &BTreeSet<String>) -> Result<(), FleetError> {
         for purpose in self.ledger.unfinished() {
             if let Some(begun) = self.ledger.begun(&purpose).cloned()
-                && let Some((id, _)) = claim::by_public_key(self.aws, &begun).await?
+                && let Some((id, ..)) = claim::by_public_key(self.aws, &begun).await?
             {
                 claim::end(self.aws, &id).await?;
             }

@@ -39,6 +39,9 @@ struct Page {
     /// Claim certificates by batch.
     #[serde(default)]
     claims: BTreeMap<String, String>,
+    /// Device policies that were tried and do what they are for.
+    #[serde(default)]
+    checked: BTreeSet<String>,
 }
 
 /// A certificate that was asked for; its answer may have been lost.
@@ -117,7 +120,8 @@ impl Ledger {
 
     /// Writes down that something is gone.
     pub fn removed(&mut self, id: &Id) -> Result<(), LedgerError> {
-        if self.page.made.remove(id) { self.save() } else { Ok(()) }
+        let tried = self.page.checked.remove(&id.name);
+        if self.page.made.remove(id) || tried { self.save() } else { Ok(()) }
     }
 
     /// What was begun for this purpose and not finished.
@@ -139,6 +143,16 @@ impl Ledger {
     /// Writes down that nothing is open for this purpose any more.
     pub fn finish(&mut self, purpose: &str) -> Result<(), LedgerError> {
         if self.page.begun.remove(purpose).is_some() { self.save() } else { Ok(()) }
+    }
+
+    /// Says whether a device policy was tried with success.
+    pub fn is_checked(&self, policy: &str) -> bool {
+        self.page.checked.contains(policy)
+    }
+
+    /// Writes down that a device policy was tried with success.
+    pub fn checked(&mut self, policy: &str) -> Result<(), LedgerError> {
+        if self.page.checked.insert(policy.to_owned()) { self.save() } else { Ok(()) }
     }
 
     /// Claim certificates by batch.

@@ -32,7 +32,11 @@ impl Aws {
             memory: c.memory_size().unwrap_or_default(),
             timeout: c.timeout().unwrap_or_default(),
             concurrency: function.concurrency().and_then(|c| c.reserved_concurrent_executions()),
-            dead_letters: c.dead_letter_config().and_then(|d| d.target_arn()).map(str::to_owned),
+            dead_letters: c
+                .dead_letter_config()
+                .and_then(|d| d.target_arn())
+                .filter(|a| !a.is_empty())
+                .map(str::to_owned),
         };
         Ok(Some(Seen::plain(body, tagged)))
     }

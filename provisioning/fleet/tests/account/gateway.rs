@@ -1,12 +1,17 @@
 //! A gateway between the SDK and the emulators: it knows each call by its signature's service, sends it to the one that
 //! plays it, and does what a test asks with one of them: refuse it, slow it down, lose its answer.
 //!
+//! moto keeps no `DeadLetterConfig` of a function: the gateway does, and adds it to moto's answers.
+//!
 //! One request a connection, plain sockets: nothing here can hide what the SDK sent.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use serde_json::Value;
 
 /// One call as it passed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +51,7 @@ struct Inner {
     moto: String,
     calls: Mutex<Vec<Call>>,
     hook: Mutex<Option<Hook>>,
+    dead_letters: Mutex<BTreeMap<String, Value>>,
 }
 
 impl Gateway {
@@ -58,6 +64,7 @@ impl Gateway {
             moto: moto.to_owned(),
             calls: Mutex::default(),
             hook: Mutex::default(),
+            dead_letters: Mutex::default(),
         });
         let serving = Arc::clone(&inner);
         thread::spawn(move || {
@@ -122,7 +129,37 @@ impl Inner {
         stream.write_all(&request.body)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
-        Ok(answer)
+        Ok(if call.service == "lambda" { self.with_dead_letters(request, call, answer) } else { answer })
+    }
+
+    fn with_dead_letters(&self, request: &Request, call: &Call, answer: Vec<u8>) -> Vec<u8> {
+        let mut kept = self.dead_letters.lock().unwrap();
+        let name =
+            call.operation.split("/functions/").nth(1).and_then(|n| n.split('/').next()).map(str::to_owned);
+        if let Ok(mut sent) = serde_json::from_slice::<Value>(&request.body) {
+            let name = sent["FunctionName"].as_str().map(str::to_owned).or_else(|| name.clone());
+            if let (Some(name), Value::Object(config)) = (name, sent["DeadLetterConfig"].take()) {
+                kept.insert(name, Value::Object(config));
+            }
+        }
+        let Some(config) =
+            name.filter(|_| call.operation.starts_with("GET ")).and_then(|n| kept.get(&n).cloned())
+        else {
+            return answer;
+        };
+        let Some(at) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return answer };
+        let Ok(mut body) = serde_json::from_slice::<Value>(&answer[at + 4..]) else { return answer };
+        if !body["Configuration"].is_object() {
+            return answer;
+        }
+        body["Configuration"]["DeadLetterConfig"] = config;
+        let body = body.to_string();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        )
+        .into_bytes()
     }
 }
 

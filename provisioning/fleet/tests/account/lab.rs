@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,7 @@ use certrot_twin::{Options, Twin};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::gateway::Gateway;
-
-/// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::gateway::{Fate, Gateway};
 
 /// An empty account.
 pub struct Lab {
@@ -39,6 +36,8 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path().join("twin"));
         options.empty = true;
+        // A thing type is deleted five minutes after its end: here within a second.
+        options.clock_rate = 400.0;
         let twin = Twin::start(options).unwrap();
         let gateway = Gateway::start(&format!("127.0.0.1:{}", twin.api_port()), &moto);
         let lab = Lab { gateway, twin, dir, moto, _alone: alone };
@@ -66,10 +65,14 @@ impl Lab {
 
     /// The program with these words, ready to be started.
     pub fn command(&self, words: &[&str]) -> Command {
+        self.command_in("fleet", words)
+    }
+
+    fn command_in(&self, dir: &str, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_certrot-fleet"));
         command
             .args(words)
-            .args(["--dir", self.path("fleet").to_str().unwrap(), "--patience", "20s"])
+            .args(["--dir", self.path(dir).to_str().unwrap(), "--patience", "20s"])
             .env_clear()
             .env("HOME", self.dir.path())
             .env("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
@@ -101,6 +104,92 @@ impl Lab {
         self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Runs the program again and again, each time killed at the worst moment of its first change: it is made, and its
+    /// answer never comes. Gives how often, once a run has come to its end.
+    pub fn killed_in_each_change(&self, words: &[&str]) -> usize {
+        let (mut kills, mut last) = (0, String::new());
+        loop {
+            let (tell, told) = mpsc::channel();
+            let mut done = false;
+            // The change is made, and its answer never comes: the worst moment.
+            self.gateway.each(move |call| {
+                if done || !call.changes || call.service == "sts" {
+                    return Fate::Pass;
+                }
+                done = true;
+                let _gone = tell.send(call.clone());
+                Fate::Lose
+            });
+            let mut child = self.start(words);
+            let killed = loop {
+                match told.recv_timeout(Duration::from_millis(20)) {
+                    Ok(call) => {
+                        last = format!("{call:?}");
+                        // The gateway plays the call before it holds the answer back.
+                        sleep(Duration::from_millis(150));
+                        child.kill().unwrap();
+                        break true;
+                    }
+                    Err(_) if child.try_wait().unwrap().is_some() => break false,
+                    Err(_) => {}
+                }
+            };
+            let ran = Ran(child.wait_with_output().unwrap());
+            if !killed {
+                assert_eq!(ran.code(), 0, "{}{}", ran.out(), ran.err());
+                break;
+            }
+            kills += 1;
+            assert!(kills < 100, "it never comes to an end: {last} {}{}", ran.out(), ran.err());
+        }
+        self.gateway.pass();
+        kills
+    }
+
+    /// Runs the program with another directory, which must do what is asked.
+    pub fn must_in(&self, dir: &str, words: &[&str]) -> String {
+        let ran = Ran(self.command_in(dir, words).output().unwrap());
+        assert_eq!(ran.code(), 0, "{words:?}: {}{}", ran.out(), ran.err());
+        ran.out()
+    }
+
+    /// The name of the fleet's policy that begins so.
+    pub fn policy(&self, prefix: &str) -> String {
+        let named: Vec<String> = self
+            .iot()
+            .into_iter()
+            .filter_map(|i| i.strip_prefix("iot policies ").map(str::to_owned))
+            .filter(|n| n.starts_with(prefix))
+            .collect();
+        assert_eq!(named.len(), 1, "{named:?}");
+        named[0].clone()
+    }
+
+    /// A thing of the fleet with this many certificates, the oldest first, made past the tool.
+    pub fn device(&self, thing: &str, policy: &str, certificates: usize) -> Vec<String> {
+        self.twin_http("POST", &format!("/things/{thing}"), r#"{"thingTypeName":"certrot"}"#);
+        (0..certificates)
+            .map(|_| {
+                let made = self.twin_http("POST", "/keys-and-certificate?setAsActive=true", "");
+                let made: Value = serde_json::from_str(&made).unwrap();
+                let arn = made["certificateArn"].as_str().unwrap();
+                self.twin_http(
+                    "PUT",
+                    &format!("/target-policies/{policy}"),
+                    &format!(r#"{{"target":"{arn}"}}"#),
+                );
+                http_with(
+                    &format!("127.0.0.1:{}", self.twin.api_port()),
+                    "PUT",
+                    &format!("/things/{thing}/principals"),
+                    &format!("x-amzn-principal: {arn}\r\n"),
+                    "",
+                );
+                made["certificateId"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
     /// The steps that `plan` has.
     pub fn planned(&self) -> Vec<String> {
         let plan: Value = serde_json::from_str(&self.must(&["plan", "--json"])).unwrap();
@@ -110,16 +199,33 @@ impl Lab {
     /// Everything that moto's and the twin's account hold, in words.
     pub fn holdings(&self) -> Vec<String> {
         let mut all = Vec::new();
-        let data: Value = serde_json::from_str(&http(&self.moto, "GET", "/moto-api/data.json", "")).unwrap();
-        for (service, kinds) in data.as_object().unwrap() {
-            if !["iam", "awslambda", "lambda", "sqs", "logs"].contains(&service.as_str()) {
-                continue;
+        let signed = |service: &str| {
+            format!(
+                "Authorization: AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/{service}/aws4_request\r\n"
+            )
+        };
+        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let roles = "Action=ListRoles&Version=2010-05-08";
+        let roles = http_with(&self.moto, "POST", "/", &(signed("iam") + form), roles);
+        all.extend(roles.split("<RoleName>").skip(1).map(|r| format!("role {}", &r[..r.find('<').unwrap()])));
+        let functions = http_with(&self.moto, "GET", "/2015-03-31/functions", &signed("lambda"), "");
+        for (service, target, list, name) in [
+            ("sqs", "AmazonSQS.ListQueues", "QueueUrls", ""),
+            ("logs", "Logs_20140328.DescribeLogGroups", "logGroups", "logGroupName"),
+        ] {
+            let headers = format!(
+                "{}X-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.0\r\n",
+                signed(service)
+            );
+            let answer: Value =
+                serde_json::from_str(&http_with(&self.moto, "POST", "/", &headers, "{}")).unwrap();
+            for item in answer[list].as_array().into_iter().flatten() {
+                all.push(format!("{service} {}", if name.is_empty() { item } else { &item[name] }));
             }
-            for (kind, items) in kinds.as_object().unwrap() {
-                for item in items.as_array().into_iter().flatten() {
-                    all.push(format!("{service} {kind} {item}"));
-                }
-            }
+        }
+        let functions: Value = serde_json::from_str(&functions).unwrap();
+        for item in functions["Functions"].as_array().unwrap() {
+            all.push(format!("function {}", item["FunctionName"]));
         }
         all.extend(self.iot());
         all
@@ -149,6 +255,25 @@ impl Lab {
     /// One request to the twin, past the gateway.
     pub fn twin_http(&self, method: &str, path: &str, body: &str) -> String {
         http(&format!("127.0.0.1:{}", self.twin.api_port()), method, path, body)
+    }
+
+    /// The twin's address.
+    pub fn twin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.twin.api_port())
+    }
+
+    /// A certificate's status.
+    pub fn status_of(&self, id: &str) -> String {
+        let answer = self.twin_http("GET", &format!("/certificates/{id}"), "");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        answer["certificateDescription"]["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Gives the fleet this many things without certificates.
+    pub fn twin_registry(&self, things: usize) {
+        for number in 0..things {
+            self.twin_http("POST", &format!("/things/SN-{number:05}"), r#"{"thingTypeName":"certrot"}"#);
+        }
     }
 
     /// Files in the operator's directory, relative, with their modes.
@@ -220,12 +345,17 @@ fn moto() -> String {
 }
 
 /// One plain request.
-fn http(to: &str, method: &str, path: &str, body: &str) -> String {
+pub fn http(to: &str, method: &str, path: &str, body: &str) -> String {
+    http_with(to, method, path, "", body)
+}
+
+/// One plain request with further headers.
+fn http_with(to: &str, method: &str, path: &str, headers: &str, body: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = TcpStream::connect(to).unwrap();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
         body.len()
     )
     .unwrap();
