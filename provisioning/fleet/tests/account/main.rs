@@ -7,3 +7,4 @@ mod gateway;
 mod lab;
 mod refusals;
 mod setup;
+mod story;
