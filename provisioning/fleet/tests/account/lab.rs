@@ -329,20 +329,20 @@ impl Ran {
 
 /// Moto's address; it is started once for all tests of this program and ends with it.
 fn moto() -> String {
-    static MOTO: OnceLock<String> = OnceLock::new();
+    static MOTO: OnceLock<(String, Child)> = OnceLock::new();
     MOTO.get_or_init(|| {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/account/emulators");
         // A shell between, which ends moto when this program's end of its standard input closes.
         let guarded = format!("\"{}\" moto {port} & read _ignored; kill $!", script.display());
-        let mut child = Command::new("bash")
+        // Its standard input stays open as long as this program lives.
+        let child = Command::new("bash")
             .args(["-c", &guarded])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::mem::forget(child.stdin.take());
         let address = format!("127.0.0.1:{port}");
         // The environment is made at the first run, which takes a minute or two.
         let end = Instant::now() + Duration::from_secs(300);
@@ -350,8 +350,9 @@ fn moto() -> String {
             assert!(Instant::now() < end, "moto never came up: run {} moto {port}", script.display());
             sleep(Duration::from_millis(100));
         }
-        address
+        (address, child)
     })
+    .0
     .clone()
 }
 
