@@ -4,7 +4,7 @@ use certrot_rules::record::{RECLAIM_ATTRIBUTE, Reclaim};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::lab::{Folder, HOOK, calls, invoked, logs, programs, programs_with};
+use crate::lab::{Folder, calls, hook, invoked, logs, programs, programs_with};
 use crate::support::{Identity, Lab};
 
 /// Claims an identity; the thing's name, or the status code of the refusal.
@@ -127,7 +127,7 @@ fn a_list_that_was_promised_and_is_not_there_lets_nobody_in() {
     let lab = programs_with(|o| o.functions = Some(folder.path().into()));
     let environment = json!({ "CERTROT_HOOK": "claim", "CERTROT_ALLOW_LIST": "allow-list.txt" });
     let configuration = json!({ "environment": environment, "timeout": 20 });
-    let root = folder.put("certrot-claim-hook", HOOK, &configuration);
+    let root = folder.put("certrot-claim-hook", &hook(), &configuration);
     assert_eq!(claim(&lab, "SN-1").err(), Some(403));
     assert!(logs(&lab).contains("the allow-list cannot be read"));
     crate::lab::write(&root.join("allow-list.txt"), "SN-1\n");

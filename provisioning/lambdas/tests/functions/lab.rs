@@ -11,8 +11,19 @@ use serde_json::{Value, json};
 
 use crate::support::Lab;
 
-pub const HOOK: &str = env!("CARGO_BIN_EXE_certrot-hook");
-pub const RETIRE: &str = env!("CARGO_BIN_EXE_certrot-retire");
+/// The program of both hooks: this build's, or the one in the directory that CERTROT_LAMBDAS names.
+pub fn hook() -> String {
+    program("certrot-hook", env!("CARGO_BIN_EXE_certrot-hook"))
+}
+
+/// The program of the retire handler, likewise.
+pub fn retire() -> String {
+    program("certrot-retire", env!("CARGO_BIN_EXE_certrot-retire"))
+}
+
+fn program(name: &str, built: &str) -> String {
+    std::env::var("CERTROT_LAMBDAS").map_or_else(|_| built.to_owned(), |dir| format!("{dir}/{name}"))
+}
 
 /// A twin that runs the programs.
 pub fn programs() -> Lab {
@@ -21,8 +32,8 @@ pub fn programs() -> Lab {
 
 pub fn programs_with(set: impl FnOnce(&mut Options)) -> Lab {
     Lab::with(|o| {
-        o.hook_lambda = Some(HOOK.into());
-        o.retire_lambda = Some(RETIRE.into());
+        o.hook_lambda = Some(hook().into());
+        o.retire_lambda = Some(retire().into());
         // Cold starts of debug builds on a busy machine are not what is tested here.
         o.hook_limit = Duration::from_secs(20);
         set(o);
@@ -66,8 +77,6 @@ pub fn commit(lab: &Lab, event: &Value) -> Result<Value, InvokeError> {
     let cloud = lab.twin.cloud();
     let arn = certrot_twin::account::function_arn(certrot_twin::account::RETIRE);
     let Function::Program(program) = lambda::find(cloud, &arn) else { panic!("no program") };
-    let runtime = tokio::runtime::Handle::try_current();
-    assert!(runtime.is_err());
     lab.twin.block_on(lambda::run(cloud, &arn, &program, event, Duration::from_secs(60)))
 }
 

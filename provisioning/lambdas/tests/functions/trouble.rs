@@ -5,7 +5,7 @@ use std::time::Duration;
 use certrot_twin::{Effect, Fault, Status};
 use serde_json::json;
 
-use crate::lab::{Folder, HOOK, RETIRE, calls, commit, event, invoked, logs, programs, programs_with};
+use crate::lab::{Folder, calls, commit, event, hook, invoked, logs, programs, programs_with, retire};
 use crate::support::Lab;
 
 fn claim(lab: &Lab, serial: &str) -> bool {
@@ -89,19 +89,19 @@ fn a_program_that_ends_or_is_not_set_up_denies_and_the_next_one_starts_afresh() 
     let root = folder.put("certrot-claim-hook", "#!/bin/sh\nexit 3\n", &json!({ "timeout": 20 }));
     assert!(!claim(&lab, "SN-1"));
     std::fs::remove_dir_all(&root).unwrap();
-    folder.put("certrot-claim-hook", HOOK, &json!({ "timeout": 20 }));
+    folder.put("certrot-claim-hook", &hook(), &json!({ "timeout": 20 }));
     assert!(!claim(&lab, "SN-1"), "without CERTROT_HOOK it does not start");
     std::fs::remove_dir_all(&root).unwrap();
     folder.put(
         "certrot-claim-hook",
-        HOOK,
+        &hook(),
         &json!({ "timeout": 20, "environment": { "CERTROT_HOOK": "rotate" } }),
     );
     assert!(!claim(&lab, "SN-1"), "the rotation's hook lets no claim in");
     std::fs::remove_dir_all(&root).unwrap();
     folder.put(
         "certrot-claim-hook",
-        HOOK,
+        &hook(),
         &json!({ "timeout": 20, "environment": { "CERTROT_HOOK": "claim" } }),
     );
     assert!(claim(&lab, "SN-1"));
@@ -141,7 +141,7 @@ fn a_retire_handler_whose_time_runs_out_tells_the_device_to_come_again() {
     let lab = Lab::with(|o| o.functions = Some(folder.path().into()));
     folder.put(
         "certrot-retire",
-        RETIRE,
+        &retire(),
         &json!({ "timeout": 6, "environment": { "CERTROT_THING_TYPE": "certrot" } }),
     );
     let old = lab.twin.issue("SN-1").unwrap().id;

@@ -49,12 +49,15 @@ pub enum InvokeError {
     Failed(String),
 }
 
+/// Where an invocation's answer goes.
+type Answer = oneshot::Sender<Result<Value, InvokeError>>;
+
 #[derive(Debug)]
 struct Invocation {
     arn: String,
     event: Vec<u8>,
     deadline_ms: u128,
-    answer: oneshot::Sender<Result<Value, InvokeError>>,
+    answer: Answer,
 }
 
 impl Instance {
@@ -146,7 +149,7 @@ impl Drop for Instance {
 
 struct Runtime {
     waiting: tokio::sync::Mutex<mpsc::Receiver<Invocation>>,
-    open: Mutex<Option<(String, oneshot::Sender<Result<Value, InvokeError>>)>>,
+    open: Mutex<Option<(String, Answer)>>,
 }
 
 impl Runtime {
