@@ -177,7 +177,7 @@ calls! {
         ATTACH_ROLE_POLICY = "iam:AttachRolePolicy";
         DETACH_ROLE_POLICY = "iam:DetachRolePolicy";
         TAG_ROLE = "iam:TagRole";
-        PASS_ROLE = "iam:PassRole";
+        PASS_ROLE = "iam:PassRole"; // never sent: CreateFunction and CreateProvisioningTemplate ask for it
     }
     Functions {
         GET_FUNCTION = "lambda:GetFunction";

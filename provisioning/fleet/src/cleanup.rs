@@ -62,7 +62,8 @@ impl Work<'_> {
         for id in of(&[Kind::Function, Kind::LogGroup, Kind::Queue, Kind::Role]) {
             self.remove(&id).await?;
         }
-        let living = !scope.things && !(found.devices.is_empty() && found.things.is_empty());
+        let nobody = found.devices.is_empty() && found.things.is_empty();
+        let living = !scope.things && !nobody;
         for id in of(&[Kind::Policy]) {
             let targets = if living { self.aws.targets(&id.name).await? } else { Vec::new() };
             if targets.is_empty() {

@@ -65,6 +65,18 @@ mod tests {
     }
 
     #[test]
+    fn the_policy_in_the_repository_is_this_one() {
+        let anywhere = Place { partition: "aws".into(), region: "*".into(), account: "*".into() };
+        let here = serde_json::to_string_pretty(&policy(&fleet(), &anywhere)).unwrap() + "\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../operator-policy.json");
+        let there = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            here == there,
+            "out of date: certrot-fleet operator-policy > provisioning/operator-policy.json"
+        );
+    }
+
+    #[test]
     fn names_of_calls_are_unique() {
         let mut names: Vec<(&str, On)> = ALL.iter().map(|c| (c.name, c.on)).collect();
         names.sort();

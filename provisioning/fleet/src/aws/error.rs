@@ -17,15 +17,15 @@ pub struct CallError {
     /// The call.
     pub call: &'static Call,
     /// On what.
-    pub on: String,
+    pub on: Box<str>,
     /// What kind of no.
     pub refusal: Refusal,
     /// AWS's code.
-    pub code: String,
+    pub code: Box<str>,
     /// AWS's message.
-    pub message: String,
+    pub message: Box<str>,
     /// The statement that would grant it, when it was denied.
-    pub grant: Option<Value>,
+    pub grant: Option<Box<Value>>,
     /// What the SDK says.
     pub source: Box<dyn Error + Send + Sync>,
 }
@@ -84,13 +84,21 @@ impl CallError {
                 ("no answer".to_owned(), cause, refusal)
             }
         };
-        CallError { call, on: on.to_owned(), refusal, code, message, grant: None, source: Box::new(error) }
+        CallError {
+            call,
+            on: on.into(),
+            refusal,
+            code: code.into(),
+            message: message.into(),
+            grant: None,
+            source: Box::new(error),
+        }
     }
 
     /// Adds the statement that would grant it.
     #[must_use]
     pub fn with_grant(mut self, grant: Value) -> Self {
-        self.grant = Some(grant);
+        self.grant = Some(Box::new(grant));
         self
     }
 

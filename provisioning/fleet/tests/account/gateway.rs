@@ -1,13 +1,15 @@
 //! A gateway between the SDK and the emulators: it knows each call by its signature's service, sends it to the one that
 //! plays it, and does what a test asks with one of them: refuse it, slow it down, lose its answer.
 //!
-//! moto keeps no `DeadLetterConfig` of a function: the gateway does, and adds it to moto's answers.
+//! What is created as a function is also deployed into a folder, from which the twin runs it. moto keeps no `DeadLetterConfig` of a function: the gateway does, and adds it to moto's answers.
 //!
 //! One request a connection, plain sockets: nothing here can hide what the SDK sent.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -52,11 +54,12 @@ struct Inner {
     calls: Mutex<Vec<Call>>,
     hook: Mutex<Option<Hook>>,
     dead_letters: Mutex<BTreeMap<String, Value>>,
+    functions: PathBuf,
 }
 
 impl Gateway {
     /// Starts it; IoT goes to the twin, everything else to moto (both `127.0.0.1:PORT`).
-    pub fn start(twin: &str, moto: &str) -> Self {
+    pub fn start(twin: &str, moto: &str, functions: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let inner = Arc::new(Inner {
@@ -65,6 +68,7 @@ impl Gateway {
             calls: Mutex::default(),
             hook: Mutex::default(),
             dead_letters: Mutex::default(),
+            functions,
         });
         let serving = Arc::clone(&inner);
         thread::spawn(move || {
@@ -132,12 +136,37 @@ impl Inner {
         Ok(if call.service == "lambda" { self.with_dead_letters(request, call, answer) } else { answer })
     }
 
+    /// Unpacks a function's zip, and writes down what it is started with.
+    fn deploy(&self, name: &str, sent: &Value) {
+        let dir = self.functions.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        if let Some(zip) = sent["Code"]["ZipFile"].as_str().or_else(|| sent["ZipFile"].as_str()) {
+            let path = dir.join("code.zip");
+            std::fs::write(&path, aws_smithy_types::base64::decode(zip).unwrap()).unwrap();
+            // Python's own keeps no modes.
+            let unpack = "import sys, zipfile, os\nz = zipfile.ZipFile(sys.argv[1])\nfor i in z.infolist():\n\
+                          \x20p = z.extract(i, sys.argv[2])\n os.chmod(p, (i.external_attr >> 16) & 0o777)";
+            let ran = Command::new("python3").args(["-c", unpack]).arg(&path).arg(&dir).status().unwrap();
+            assert!(ran.success());
+        }
+        if let (Some(variables), Some(timeout)) =
+            (sent["Environment"]["Variables"].as_object(), sent["Timeout"].as_u64())
+        {
+            // A debug build on a busy machine starts slowly, which is not what is tested.
+            let configuration = serde_json::json!({ "environment": variables, "timeout": timeout.max(60) });
+            std::fs::write(dir.join("configuration.json"), configuration.to_string()).unwrap();
+        }
+    }
+
     fn with_dead_letters(&self, request: &Request, call: &Call, answer: Vec<u8>) -> Vec<u8> {
         let mut kept = self.dead_letters.lock().unwrap();
         let name =
             call.operation.split("/functions/").nth(1).and_then(|n| n.split('/').next()).map(str::to_owned);
         if let Ok(mut sent) = serde_json::from_slice::<Value>(&request.body) {
             let name = sent["FunctionName"].as_str().map(str::to_owned).or_else(|| name.clone());
+            if let Some(name) = name.as_ref().filter(|_| call.changes) {
+                self.deploy(name, &sent);
+            }
             if let (Some(name), Value::Object(config)) = (name, sent["DeadLetterConfig"].take()) {
                 kept.insert(name, Value::Object(config));
             }

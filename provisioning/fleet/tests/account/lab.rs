@@ -29,6 +29,11 @@ pub struct Lab {
 impl Lab {
     /// An empty account; one at a time, since moto has one.
     pub fn new() -> Self {
+        Self::with(400.0)
+    }
+
+    /// An empty account whose clock runs this many times as fast.
+    pub fn with(clock_rate: f64) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let moto = moto();
@@ -37,9 +42,14 @@ impl Lab {
         let mut options = Options::new(dir.path().join("twin"));
         options.empty = true;
         // A thing type is deleted five minutes after its end: here within a second.
-        options.clock_rate = 400.0;
+        options.clock_rate = clock_rate;
+        // Functions run as they were deployed.
+        let functions = dir.path().join("functions");
+        fs::create_dir_all(&functions).unwrap();
+        options.functions = Some(functions.clone());
+        options.hook_limit = Duration::from_secs(60);
         let twin = Twin::start(options).unwrap();
-        let gateway = Gateway::start(&format!("127.0.0.1:{}", twin.api_port()), &moto);
+        let gateway = Gateway::start(&format!("127.0.0.1:{}", twin.api_port()), &moto, functions);
         let lab = Lab { gateway, twin, dir, moto, _alone: alone };
         lab.programs("one");
         lab
@@ -54,6 +64,7 @@ impl Lab {
         elf[18] = 0x3e;
         elf.extend(content.as_bytes());
         for name in ["certrot-hook", "certrot-retire"] {
+            let _gone = fs::remove_file(lambdas.join(name));
             fs::write(lambdas.join(name), &elf).unwrap();
         }
     }
@@ -318,20 +329,20 @@ impl Ran {
 
 /// Moto's address; it is started once for all tests of this program and ends with it.
 fn moto() -> String {
-    static MOTO: OnceLock<String> = OnceLock::new();
+    static MOTO: OnceLock<(String, Child)> = OnceLock::new();
     MOTO.get_or_init(|| {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/account/emulators");
         // A shell between, which ends moto when this program's end of its standard input closes.
         let guarded = format!("\"{}\" moto {port} & read _ignored; kill $!", script.display());
-        let mut child = Command::new("bash")
+        // Its standard input stays open as long as this program lives.
+        let child = Command::new("bash")
             .args(["-c", &guarded])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::mem::forget(child.stdin.take());
         let address = format!("127.0.0.1:{port}");
         // The environment is made at the first run, which takes a minute or two.
         let end = Instant::now() + Duration::from_secs(300);
@@ -339,8 +350,9 @@ fn moto() -> String {
             assert!(Instant::now() < end, "moto never came up: run {} moto {port}", script.display());
             sleep(Duration::from_millis(100));
         }
-        address
+        (address, child)
     })
+    .0
     .clone()
 }
 
