@@ -23,6 +23,10 @@ pub struct Values {
     pub rotation_template: String,
     /// The policy that a template attaches to a new certificate.
     pub device_policy: String,
+    /// The thing type of a new thing: by it a fleet knows its things.
+    pub thing_type: String,
+    /// The thing group of a new thing.
+    pub thing_group: String,
 }
 
 impl Values {
@@ -35,6 +39,8 @@ impl Values {
             claim_template: CLAIM_TEMPLATE.to_owned(),
             rotation_template: ROTATION_TEMPLATE.to_owned(),
             device_policy: DEVICE_POLICY.to_owned(),
+            thing_type: THING_TYPE.to_owned(),
+            thing_group: THING_GROUP.to_owned(),
         }
     }
 }
@@ -71,6 +77,12 @@ pub const DEVICE_POLICY: &str = "certrot-device";
 /// Name of the policy of the claim certificate.
 pub const CLAIM_POLICY: &str = "certrot-claim";
 
+/// Name of the thing type of the fleet's things.
+pub const THING_TYPE: &str = "certrot";
+
+/// Name of the thing group that the fleet's things are in.
+pub const THING_GROUP: &str = "certrot";
+
 /// The template parameter that names the thing.
 pub const SERIAL_PARAMETER: &str = "SerialNumber";
 
@@ -91,26 +103,32 @@ pub const TEMPLATE_LIMIT: usize = 10_240;
 fn filled(source: &str, values: &Values) -> String {
     // The sources are compiled in and a test parses each: this cannot fail in the field.
     let mut document: Value = serde_json::from_str(source).expect("a document of this crate parses");
-    fill(&mut document, values);
+    fill(
+        &mut document,
+        &[
+            ("{partition}", &values.partition),
+            ("{region}", &values.region),
+            ("{account}", &values.account),
+            ("{claim-template}", &values.claim_template),
+            ("{rotation-template}", &values.rotation_template),
+            ("{device-policy}", &values.device_policy),
+            ("{thing-type}", &values.thing_type),
+            ("{thing-group}", &values.thing_group),
+        ],
+    );
     document.to_string()
 }
 
-fn fill(value: &mut Value, values: &Values) {
+/// Fills placeholders in, inside JSON strings only: a word cannot change the shape of a document.
+pub fn fill(value: &mut Value, words: &[(&str, &str)]) {
     match value {
         Value::String(text) => {
-            for (placeholder, word) in [
-                ("{partition}", &values.partition),
-                ("{region}", &values.region),
-                ("{account}", &values.account),
-                ("{claim-template}", &values.claim_template),
-                ("{rotation-template}", &values.rotation_template),
-                ("{device-policy}", &values.device_policy),
-            ] {
+            for (placeholder, word) in words {
                 *text = text.replace(placeholder, word);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|v| fill(v, values)),
-        Value::Object(fields) => fields.values_mut().for_each(|v| fill(v, values)),
+        Value::Array(items) => items.iter_mut().for_each(|v| fill(v, words)),
+        Value::Object(fields) => fields.values_mut().for_each(|v| fill(v, words)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -147,7 +165,7 @@ mod tests {
         ] {
             let bare = text.replace("${iot:Connection.Thing.ThingName}", "");
             assert!(!bare.contains("${"), "{bare}");
-            for word in ["{partition}", "{region}", "{account}", "-template}", "-policy}"] {
+            for word in ["{partition}", "{region}", "{account}", "-template}", "-policy}", "{thing-"] {
                 assert!(!text.contains(word), "{word} in {text}");
             }
         }

@@ -154,7 +154,11 @@ mod tests {
     use super::*;
 
     fn thing(attribute: &str, value: &str) -> Thing {
-        Thing { version: None, attributes: [(attribute.to_owned(), value.to_owned())].into() }
+        Thing {
+            version: None,
+            type_name: None,
+            attributes: [(attribute.to_owned(), value.to_owned())].into(),
+        }
     }
 
     fn at(text: &str) -> Timestamp {

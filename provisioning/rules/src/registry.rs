@@ -73,6 +73,8 @@ pub struct Certificate {
 pub struct Thing {
     /// `version`, for an UpdateThing that must not run over another's.
     pub version: Option<i64>,
+    /// `thingTypeName`: by it a fleet knows its things.
+    pub type_name: Option<String>,
     /// `attributes`.
     pub attributes: BTreeMap<String, String>,
 }

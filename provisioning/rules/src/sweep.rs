@@ -99,7 +99,8 @@ mod tests {
         let record =
             committed.iter().fold(Record::default(), |r, letter| r.with(&id(letter), Timestamp::UNIX_EPOCH));
         let attributes = [(COMMIT_ATTRIBUTE.to_owned(), record.value())].into();
-        let view = View { thing: Thing { version: None, attributes }, attached: attached.to_vec() };
+        let view =
+            View { thing: Thing { version: None, type_name: None, attributes }, attached: attached.to_vec() };
         sweep(&view).into_iter().map(|f| f.verdict).collect()
     }
 

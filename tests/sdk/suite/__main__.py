@@ -3,9 +3,9 @@
 import sys
 import unittest
 
-from . import test_boto3, test_mosquitto, test_sdk
+from . import test_boto3, test_control, test_mosquitto, test_sdk
 
-MODULES = (test_boto3, test_sdk, test_mosquitto)
+MODULES = (test_boto3, test_control, test_sdk, test_mosquitto)
 
 
 def main() -> int:

@@ -45,6 +45,13 @@ class Twin:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.api_port}/twin/events", timeout=LONG) as answer:
             return [event for event in json.load(answer) if event["kind"] == kind]
 
+    def order(self, method: str, what: str, order):
+        """Something that AWS has not: `/twin/time`, `/twin/faults` and the like."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}/twin/{what}", json.dumps(order).encode(), method=method
+        )
+        urllib.request.urlopen(request, timeout=LONG).close()
+
     def pair(self, name: str, certificate: str, key: str) -> "Pair":
         """Writes a certificate and its key beside the twin."""
         pair = Pair(self.dir / f"{name}.cert.pem", self.dir / f"{name}.key.pem")

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use certrot_rules::documents::{
-    self, CLAIM_POLICY, CLAIM_TEMPLATE, DEVICE_POLICY, ROTATION_TEMPLATE, Values,
-};
+use certrot_rules::documents::{DEVICE_POLICY, THING_TYPE};
 use tokio::sync::Notify;
 
+use crate::account;
 use crate::broker::message::Message;
 use crate::broker::sessions::{Close, Sessions};
 use crate::ca::{Ca, CaError, Minted};
@@ -21,9 +20,10 @@ use crate::clock::Clock;
 use crate::events::{Event, Events};
 use crate::faults::{Effect, Faults};
 use crate::files::{self, FileError};
+use crate::lambda::Pool;
 use crate::options::Options;
 use crate::policy::Policy;
-use crate::registry::{ACCOUNT, Certificate, REGION, Registry, RegistryError, Status};
+use crate::registry::{Certificate, Registry, RegistryError, Status};
 
 /// Everything that the twin is, but for its sockets.
 pub struct Cloud {
@@ -41,6 +41,10 @@ pub struct Cloud {
     pub allow_list: Mutex<Option<Vec<String>>>,
     /// Where clients find the broker: `localhost:PORT`.
     pub endpoint: Mutex<String>,
+    /// Where the REST side is found: `127.0.0.1:PORT`.
+    pub api: Mutex<String>,
+    /// The functions that are running.
+    pub functions: Pool,
     /// The validity of certificates that are made from now on.
     pub validity: Mutex<Validity>,
     /// When each client id last sent a CONNECT.
@@ -66,6 +70,8 @@ impl Cloud {
             events: Events::default(),
             allow_list: Mutex::new(options.allow_list.clone()),
             endpoint: Mutex::new(String::new()),
+            api: Mutex::new(String::new()),
+            functions: Pool::default(),
             validity: Mutex::new(Validity { backdate: options.backdate, life: options.certificate_life }),
             paces: Mutex::default(),
             parsed_policies: Mutex::default(),
@@ -76,7 +82,7 @@ impl Cloud {
             sessions_changed: Notify::new(),
             options,
         };
-        cloud.set_up()?;
+        account::set_up(&cloud)?;
         Ok(cloud)
     }
 
@@ -167,7 +173,7 @@ impl Cloud {
         Ok(minted)
     }
 
-    /// Makes an identity out of band: thing, ACTIVE certificate, device policy, all seen at once.
+    /// Makes an identity out of band: thing of the fleet's type, ACTIVE certificate, device policy, all seen at once.
     pub fn issue(&self, thing: &str) -> Result<Issued, OpenError> {
         let key = rcgen::KeyPair::generate()
             .map_err(|e| CaError::Crypto { what: "a device key", source: Box::new(e) })?;
@@ -175,6 +181,9 @@ impl Cloud {
         self.change(|r| -> Result<(), RegistryError> {
             if !r.things.contains_key(thing) {
                 r.create_thing(thing, BTreeMap::new())?;
+                if r.types.contains_key(THING_TYPE) {
+                    r.set_type(thing, Some(THING_TYPE))?;
+                }
             }
             r.attach_policy(DEVICE_POLICY, &minted.id, 0)?;
             r.attach_thing(thing, &minted.id, 0)
@@ -223,20 +232,6 @@ impl Cloud {
         }
     }
 
-    /// The documents' values for the twin's account.
-    pub fn values() -> Values {
-        Values::new(REGION, ACCOUNT)
-    }
-
-    /// The body of a template.
-    pub fn template(name: &str) -> Option<String> {
-        match name {
-            CLAIM_TEMPLATE => Some(documents::claim_template(&Self::values())),
-            ROTATION_TEMPLATE => Some(documents::rotation_template(&Self::values())),
-            _ => None,
-        }
-    }
-
     fn close_certificate(&self, id: &str) {
         self.sessions(|s| s.close(&Close::Certificate, |_, principal, _| principal == id));
     }
@@ -245,29 +240,6 @@ impl Cloud {
         if let Err(error) = files::write_json(&self.options.dir, REGISTRY, registry) {
             tracing::error!(%error, "registry not saved");
         }
-    }
-
-    fn set_up(&self) -> Result<(), OpenError> {
-        let dir = &self.options.dir;
-        let values = Self::values();
-        self.change(|r| {
-            r.policies.insert(CLAIM_POLICY.to_owned(), documents::claim_policy(&values));
-            r.policies.insert(DEVICE_POLICY.to_owned(), documents::device_policy(&values));
-        });
-        if files::read(dir, CLAIM_CERTIFICATE)?.is_some() {
-            return Ok(());
-        }
-        let key = rcgen::KeyPair::generate()
-            .map_err(|e| CaError::Crypto { what: "the claim key", source: Box::new(e) })?;
-        let now_ms = self.clock.now_ms();
-        let minted = self.ca.sign(&key, now_ms / 1000, self.options.backdate, None)?;
-        files::write(dir, CLAIM_KEY, 0o600, key.serialize_pem().as_bytes())?;
-        files::write(dir, CLAIM_CERTIFICATE, 0o644, minted.pem.as_bytes())?;
-        self.change(|r| -> Result<(), RegistryError> {
-            r.certificates.insert(minted.id.clone(), registered(&minted, Status::Active, now_ms));
-            r.attach_policy(CLAIM_POLICY, &minted.id, 0)
-        })?;
-        Ok(())
     }
 }
 
@@ -338,7 +310,8 @@ pub const CLAIM_KEY: &str = "claim.key.pem";
 const REGISTRY: &str = "registry.json";
 const SESSIONS: &str = "sessions.json";
 
-fn registered(minted: &Minted, status: Status, now_ms: i64) -> Certificate {
+/// A certificate as it is first registered.
+pub(crate) fn registered(minted: &Minted, status: Status, now_ms: i64) -> Certificate {
     Certificate {
         id: minted.id.clone(),
         pem: minted.pem.clone(),

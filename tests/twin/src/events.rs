@@ -144,6 +144,26 @@ pub enum Event {
         /// Its id.
         certificate_id: String,
     },
+    /// A call of the control plane was answered.
+    Api {
+        /// AWS's name of it.
+        operation: String,
+        /// The HTTP status.
+        status: u16,
+        /// The error's name; `None` when it was done.
+        error: Option<String>,
+    },
+    /// A function's program was invoked.
+    Invoked {
+        /// The function.
+        function: String,
+        /// Whether its program was started for this.
+        cold: bool,
+        /// How long it took in real milliseconds, the start included.
+        ms: u64,
+        /// Why there was no answer.
+        error: Option<String>,
+    },
     /// A fault was played.
     Fault {
         /// The operation, topic or client it hit.

@@ -13,8 +13,8 @@ use crate::broker::topic;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `commit`,
-    /// `api:<Operation>`) or an MQTT topic filter for publishes of clients (anything with a `/`).
+    /// Where: an operation (`tls`, `connect`, `subscribe`, `create`, `create-from-csr`, `register`, `hook`, `commit`,
+    /// `api:<Operation>`, `api:*`) or an MQTT topic filter for publishes of clients (anything with a `/`).
     pub on: String,
     /// What.
     pub effect: Effect,
@@ -74,8 +74,9 @@ impl Fault {
     }
 
     fn fits(&self, on: &str, client: &str, certificate: &str) -> bool {
-        let place =
-            self.on == on || (self.on.contains('/') && on.contains('/') && topic::matches(&self.on, on));
+        let place = self.on == on
+            || (self.on == "api:*" && on.starts_with("api:"))
+            || (self.on.contains('/') && on.contains('/') && topic::matches(&self.on, on));
         place
             && self.client.as_deref().is_none_or(|c| c == client)
             && self.certificate.as_deref().is_none_or(|c| c == certificate)
@@ -119,6 +120,8 @@ pub enum Effect {
     CloseAfter,
     /// `rejected` with 429.
     Throttle,
+    /// At `api:…`: it is done, and the function that may have asked is killed before it hears of it.
+    Kill,
     /// The PUBACK of the request is lost; effect and answer happen.
     LosePuback,
     /// At `register`: the attachment and the policies are seen by the broker this much later, in twin milliseconds.

@@ -5,6 +5,7 @@
 //!                   ▲        ▲            ▲
 //!                broker   provision ─▶ template        rest (AWS's API, and /twin/ for tests)
 //!                   └──▶ retire ─▶ certrot-rules ◀── provision (hooks)
+//!                           └──────▶ lambda ◀─────────┘   (a real bootstrap in the place of the rules)
 //! main ─▶ demo ─▶ Twin, and the real certrotd beside it
 //! ```
 //! As a library it starts on a thread of its own, so that a test without a runtime can hold one:
@@ -19,6 +20,7 @@
 //! ```
 
 pub mod access;
+pub mod account;
 pub mod broker;
 pub mod ca;
 pub mod clock;
@@ -27,12 +29,14 @@ pub mod demo;
 pub mod events;
 pub mod faults;
 pub mod files;
+pub mod lambda;
 pub mod options;
 pub mod policy;
 pub mod provision;
 pub mod registry;
 pub mod rest;
 pub mod retire;
+pub mod sql;
 pub mod template;
 pub mod tls;
 mod twin;

@@ -67,6 +67,18 @@ struct Serve {
     /// A serial that the claim hook lets in; repeat it. Without any, every well-formed serial is let in.
     #[arg(long = "allow")]
     allow: Vec<String>,
+    /// A `bootstrap` that both hooks run as, in place of the decisions in this process.
+    #[arg(long, value_name = "PATH")]
+    hook_lambda: Option<PathBuf>,
+    /// A `bootstrap` that commits are handled by, in place of the decisions in this process.
+    #[arg(long, value_name = "PATH")]
+    retire_lambda: Option<PathBuf>,
+    /// A folder with a directory for each function: NAME/bootstrap, and NAME/configuration.json where it needs more.
+    #[arg(long, value_name = "DIR")]
+    functions: Option<PathBuf>,
+    /// Start with an empty account: no policies, templates, rule or claim certificate.
+    #[arg(long)]
+    empty: bool,
 }
 
 fn main() -> ExitCode {
@@ -104,6 +116,10 @@ fn serve(words: Serve) -> ExitCode {
     options.require_sni = !words.allow_no_sni;
     options.tls12_only = words.tls12_only;
     options.allow_list = (!words.allow.is_empty()).then_some(words.allow);
+    options.empty = words.empty;
+    options.hook_lambda = words.hook_lambda;
+    options.retire_lambda = words.retire_lambda;
+    options.functions = words.functions;
     let twin = match Twin::start(options) {
         Ok(twin) => twin,
         Err(error) => return fail(&error),

@@ -42,8 +42,18 @@ pub struct Options {
     pub session_life: Duration,
     /// Thing names that the claim hook lets in; `None` lets in every well-formed one.
     pub allow_list: Option<Vec<String>>,
-    /// Whether the commit topic's rule and handler are there.
+    /// Whether the commit topic's rule and handler are there from the start.
     pub commit_handler: bool,
+    /// A `bootstrap` for both hooks; `None` decides in this process.
+    pub hook_lambda: Option<PathBuf>,
+    /// A `bootstrap` for the retire handler; `None` decides in this process.
+    pub retire_lambda: Option<PathBuf>,
+    /// A folder with a directory for each function (`lambda/mod.rs`); what is not in it cannot be invoked.
+    pub functions: Option<PathBuf>,
+    /// How long AWS IoT waits for a hook, in real time.
+    pub hook_limit: Duration,
+    /// Whether the account starts empty: no policies, templates, rule or claim certificate.
+    pub empty: bool,
 }
 
 impl Options {
@@ -69,6 +79,12 @@ impl Options {
             session_life: Duration::from_secs(3600),
             allow_list: None,
             commit_handler: true,
+            hook_lambda: None,
+            retire_lambda: None,
+            functions: None,
+            // Developer guide, “Pre-provisioning hooks”.
+            hook_limit: Duration::from_secs(5),
+            empty: false,
         }
     }
 }

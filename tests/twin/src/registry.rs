@@ -7,6 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub mod control;
+pub mod kinds;
+pub mod versions;
+
+use control::{Policy, Rule, Template};
+use kinds::{Group, ThingType};
+
 /// A certificate's status, in AWS's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -115,6 +122,12 @@ pub enum RegistryError {
     /// The expected version is not the thing's.
     #[error("{0}")]
     Version(String),
+    /// There are as many versions as AWS keeps.
+    #[error("{0}")]
+    Versions(String),
+    /// A quota of AWS's.
+    #[error("{0}")]
+    Limit(String),
 }
 
 /// The whole registry.
@@ -124,10 +137,26 @@ pub struct Registry {
     pub things: BTreeMap<String, Thing>,
     /// By id.
     pub certificates: BTreeMap<String, Certificate>,
-    /// Documents as JSON, by name.
-    pub policies: BTreeMap<String, String>,
+    /// By name.
+    #[serde(default, rename = "policiesWithVersions")]
+    pub policies: BTreeMap<String, Policy>,
     /// Live tokens, by value.
     pub tokens: BTreeMap<String, Token>,
+    /// By name.
+    #[serde(default)]
+    pub templates: BTreeMap<String, Template>,
+    /// By name.
+    #[serde(default)]
+    pub rules: BTreeMap<String, Rule>,
+    /// By name.
+    #[serde(default)]
+    pub types: BTreeMap<String, ThingType>,
+    /// By name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Group>,
+    /// By ARN.
+    #[serde(default)]
+    pub tags: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Registry {
@@ -199,9 +228,12 @@ impl Registry {
                 next.insert(name.clone(), value.clone());
             }
         }
-        // Without a thing type AWS takes three attributes and no more.
-        if thing.type_name.is_none() && next.len() > 3 {
-            return Err(RegistryError::Invalid("a thing without a type has at most 3 attributes".into()));
+        // Without a thing type AWS takes three attributes and no more, with one 50.
+        let most = if thing.type_name.is_none() { 3 } else { 50 };
+        if next.len() > most {
+            return Err(RegistryError::Invalid(format!(
+                "a thing of this kind has at most {most} attributes"
+            )));
         }
         thing.attributes = next;
         thing.version += 1;
@@ -250,13 +282,11 @@ impl Registry {
 
     /// Attaches a policy to a certificate, seen from `seen_ms` on.
     pub fn attach_policy(&mut self, policy: &str, id: &str, seen_ms: i64) -> Result<(), RegistryError> {
-        if !self.policies.contains_key(policy) {
-            return Err(RegistryError::NotFound(format!("Policy {policy}")));
-        }
+        self.policy(policy)?;
         let certificate = self.certificate_mut(id)?;
         // AWS IoT quota: policies attached to a certificate.
         if certificate.policies.len() >= 10 && !certificate.policies.contains_key(policy) {
-            return Err(RegistryError::Invalid("a certificate has at most 10 policies".into()));
+            return Err(RegistryError::Limit("a certificate has at most 10 policies".into()));
         }
         certificate.policies.entry(policy.to_owned()).or_insert(seen_ms);
         Ok(())

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +28,7 @@ pub struct Twin {
     port: u16,
     api_port: u16,
     stop: watch::Sender<bool>,
+    runtime: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,6 +48,7 @@ impl Twin {
             .enable_all()
             .build()
             .map_err(OpenError::Thread)?;
+        let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new()
             .name("twin".into())
             .spawn(move || {
@@ -55,7 +58,7 @@ impl Twin {
             })
             .map_err(OpenError::Thread)?;
         let (port, api_port) = ready_rx.recv().map_err(|_| OpenError::Ended(dir))??;
-        Ok(Self { cloud, port, api_port, stop, thread: Some(thread) })
+        Ok(Self { cloud, port, api_port, stop, runtime: handle, thread: Some(thread) })
     }
 
     /// The MQTT port on 127.0.0.1.
@@ -181,7 +184,8 @@ impl Twin {
 
     /// Makes or replaces a policy document; attached certificates have the new one at once.
     pub fn set_policy(&self, name: &str, document: &str) {
-        self.cloud.change(|r| r.policies.insert(name.to_owned(), document.to_owned()));
+        let now_ms = self.cloud.clock.now_ms();
+        self.cloud.change(|r| r.put_policy(name, document, now_ms));
     }
 
     /// Merges attributes into a thing; an empty value removes one.
@@ -215,6 +219,16 @@ impl Twin {
     /// Sets who the claim hook lets in; `None` lets in every well-formed serial.
     pub fn allow(&self, serials: Option<Vec<String>>) {
         *lock(&self.cloud.allow_list) = serials;
+    }
+
+    /// Runs a future on the twin's own threads and waits for it: for what the handle has no word for.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Ends the functions' programs that wait for work, as a new deployment does: the next invocation starts cold.
+    pub fn cool_functions(&self) {
+        self.cloud.functions.cool();
     }
 
     /// Publishes as the cloud.
@@ -285,6 +299,7 @@ async fn serve(
     };
     let port_of = |l: &TcpListener| l.local_addr().map_or(0, |a| a.port());
     *lock(&cloud.endpoint) = format!("localhost:{}", port_of(&mqtt));
+    *lock(&cloud.api) = format!("127.0.0.1:{}", port_of(&api));
     let _gone = ready.send(Ok((port_of(&mqtt), port_of(&api))));
     let mut saver_stop = stopped.clone();
     let saver = {
@@ -305,6 +320,7 @@ async fn serve(
     let broker = tokio::spawn(broker::serve(cloud.clone(), mqtt, acceptor, stopped.clone()));
     let _dropped = stopped.wait_for(|s| *s).await;
     cloud.sessions(|s| s.close(&Close::Stopping, |_, _, _| true));
+    cloud.functions.kill();
     for task in [saver, rest, broker] {
         let _best_effort = timeout(Duration::from_secs(2), task).await;
     }

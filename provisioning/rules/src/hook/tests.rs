@@ -38,7 +38,11 @@ fn claim(facts: &Facts) -> Result<Grant, Denial> {
 
 fn facts(held: Vec<Certificate>, word: Option<Reclaim>) -> Facts {
     let attributes = word.map(|w| (RECLAIM_ATTRIBUTE.to_owned(), w.value())).into_iter().collect();
-    Facts { listing: Listing::NoList, thing: Some(Thing { version: Some(7), attributes }), held }
+    Facts {
+        listing: Listing::NoList,
+        thing: Some(Thing { version: Some(7), type_name: None, attributes }),
+        held,
+    }
 }
 
 fn used(denial: Result<Grant, Denial>) -> Option<Word> {
@@ -176,8 +180,11 @@ fn rule_23_a_word_is_kept_for_who_was_let_in_until_that_one_cannot_come_any_more
 fn rule_23_a_word_ends_after_a_day() {
     let old = || vec![held("a", Status::Inactive, 99)];
     assert_eq!(used(claim(&facts(old(), Some(Reclaim::given(now() - hours(24)))))), Some(Word::Over));
-    let scrawl =
-        Thing { version: None, attributes: [(RECLAIM_ATTRIBUTE.to_owned(), "please".to_owned())].into() };
+    let scrawl = Thing {
+        version: None,
+        type_name: None,
+        attributes: [(RECLAIM_ATTRIBUTE.to_owned(), "please".to_owned())].into(),
+    };
     let facts = Facts { listing: Listing::NoList, thing: Some(scrawl), held: old() };
     assert_eq!(used(claim(&facts)), Some(Word::None));
 }

@@ -1,7 +1,7 @@
 //! The retire handler: a commit by certificate X, and the older certificates of its thing die (rules 10 to 15).
 //!
 //! ```text
-//! List ─▶ Committer ─▶ Others… ─▶ ┌ Guard X ─▶ INACTIVE ┐ each ─▶ ┌ Guard X ─▶ REVOKED ┐ each
+//! (Whose ─▶) List ─▶ Committer ─▶ Others… ─▶ ┌ Guard X ─▶ INACTIVE ┐ each ─▶ ┌ Guard X ─▶ REVOKED ┐ each
 //!                                 └─────────◀───────────┘        └─────────◀──────────┘
 //!   ─▶ Thing ─▶ Record ─▶ accepted ─▶ each: policies ─▶ from the thing ─▶ delete ─▶ End
 //! ```
@@ -48,6 +48,15 @@ impl Retire {
         retire
     }
 
+    /// Leaves things of another type alone: they are another fleet's.
+    #[must_use]
+    pub fn of_type(mut self, thing_type: &str) -> Self {
+        if matches!(self.step, Step::List) {
+            self.step = Step::Whose { thing_type: thing_type.to_owned() };
+        }
+        self
+    }
+
     /// Takes up a finding of the sweep (rule 15): `by` has an accepted commit on record. Nobody is told.
     pub fn by_record(thing: &str, by: &str, now: Timestamp) -> Self {
         Retire::start(thing.to_owned(), by.to_owned(), now, false)
@@ -72,6 +81,7 @@ impl Retire {
         let victim = |i: usize| self.victims.get(i).map(|v| v.id.clone()).unwrap_or_default();
         let (thing, by) = (self.thing.clone(), self.by.clone());
         Some(match &self.step {
+            Step::Whose { .. } => Call::DescribeThing { thing },
             Step::List => Call::ListThingPrincipals { thing },
             Step::Committer => Call::DescribeCertificate { id: by },
             Step::Others { left, .. } => Call::DescribeCertificate { id: left.last()?.clone() },
@@ -100,11 +110,20 @@ impl Retire {
     pub fn feed(&mut self, outcome: Outcome) {
         let step = std::mem::replace(&mut self.step, Step::End);
         match (step, outcome) {
+            (Step::Whose { thing_type }, Outcome::Thing(thing)) => {
+                if thing.type_name == Some(thing_type) {
+                    self.step = Step::List;
+                } else {
+                    self.reject(Reason::NotOfTheFleet, None);
+                }
+            }
             (Step::List, Outcome::Ids(ids)) => self.listed(ids),
-            (Step::List, Outcome::Gone) => self.reject(Reason::NotAttached, Some(SOON)),
+            (Step::Whose { .. } | Step::List, Outcome::Gone) => self.reject(Reason::NotAttached, Some(SOON)),
             (Step::Committer, Outcome::Certificate(x)) if x.status == Status::Active => self.found(&x),
             (Step::Committer, Outcome::Certificate(x)) => self.reject_status(x.status),
-            (Step::List | Step::Committer, _) => self.reject(Reason::Unfinished, Some(LATER)),
+            (Step::Whose { .. } | Step::List | Step::Committer, _) => {
+                self.reject(Reason::Unfinished, Some(LATER))
+            }
             (Step::Others { left }, outcome) => self.described(left, outcome),
             (Step::Guard { blow, victim, read }, outcome) => self.guarded(blow, victim, read, outcome),
             (Step::Kill { blow, victim }, outcome) => {
@@ -310,6 +329,7 @@ impl Victim {
 /// Where the handling stands; each state but the last has one call outstanding.
 #[derive(Clone, Debug)]
 enum Step {
+    Whose { thing_type: String },
     List,
     Committer,
     Others { left: Vec<String> },

@@ -515,3 +515,40 @@ fn events_of_the_rule_engine_are_read_whatever_the_device_wrote() {
         assert_eq!(Commit::from_publish("SN-1", &id(0), "SN-1", payload, now()).certificate_id, None);
     }
 }
+
+#[test]
+fn a_thing_of_another_fleet_is_not_touched_and_one_of_this_fleet_is_handled_as_ever() {
+    let mut registry = Registry::with(&[1, 2]);
+    registry.thing.type_name = Some("other".to_owned());
+    let before = registry.certificates.len();
+    let reply = Retire::new(commit(1), now()).of_type("certrot").run(|call| registry.perform(call)).unwrap();
+    assert_eq!(rejected(&reply), (Reason::NotOfTheFleet, None));
+    assert!(registry.calls.iter().all(|c| matches!(c, Call::DescribeThing { .. } | Call::Reply(_))));
+    assert_eq!((registry.certificates.len(), registry.status(0)), (before, Some(Status::Active)));
+
+    registry.thing.type_name = None;
+    let reply = Retire::new(commit(1), now()).of_type("certrot").run(|call| registry.perform(call)).unwrap();
+    assert_eq!(rejected(&reply), (Reason::NotOfTheFleet, None), "a thing without a type is nobody's");
+
+    registry.thing.type_name = Some("certrot".to_owned());
+    let reply = Retire::new(commit(1), now()).of_type("certrot").run(|call| registry.perform(call)).unwrap();
+    assert!(reply.is_accepted());
+    assert!(registry.is_dead(0));
+}
+
+#[test]
+fn a_thing_whose_fleet_cannot_be_read_is_left_for_later() {
+    for (outcome, reason) in [(Outcome::Failed, Reason::Unfinished), (Outcome::Gone, Reason::NotAttached)] {
+        let mut retire = Retire::new(commit(1), now()).of_type("certrot");
+        retire.feed(outcome);
+        let Some(Call::Reply(reply)) = retire.next() else { panic!("no reply") };
+        assert_eq!(rejected(&reply).0, reason);
+    }
+}
+
+#[test]
+fn a_commit_that_is_refused_by_itself_asks_nobody_whose_thing_it_is() {
+    let stale = Commit { at: hour_of(1), ..commit(1) };
+    let retire = Retire::new(stale, now()).of_type("certrot");
+    assert!(matches!(retire.next(), Some(Call::Reply(_))));
+}

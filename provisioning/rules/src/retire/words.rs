@@ -210,6 +210,8 @@ pub enum Reason {
     NotTheSender,
     /// The topic names no thing, or another than the client id.
     NotTheThing,
+    /// The thing is not this fleet's: nothing of it is touched.
+    NotOfTheFleet,
     /// It is older than five minutes: send a new one (rule 11).
     Stale,
     /// The certificate is not attached to the thing, or not yet seen so (rule 12).
@@ -226,6 +228,7 @@ impl Reason {
         match self {
             Reason::NotTheSender => "not-the-sender",
             Reason::NotTheThing => "not-the-thing",
+            Reason::NotOfTheFleet => "not-of-the-fleet",
             Reason::Stale => "stale",
             Reason::NotAttached => "not-attached",
             Reason::NotActive => "not-active",

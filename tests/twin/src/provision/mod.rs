@@ -5,6 +5,7 @@
 //! ```
 
 pub mod codec;
+mod hook;
 mod register;
 
 use std::sync::Arc;
@@ -160,7 +161,7 @@ async fn perform(
                 Some(Effect::SeenLate { ms }) => i64::try_from(*ms).unwrap_or(i64::MAX),
                 _ => 0,
             };
-            register::register(cloud, asker, template, &request, later_ms)
+            register::register(cloud, asker, template, &request, later_ms).await
         }
     }
 }

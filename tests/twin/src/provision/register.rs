@@ -1,24 +1,20 @@
 //! RegisterThing: token, hook, template, and the registry in one change.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use certrot_rules::documents::{CERTIFICATE_PARAMETER, CLAIM_TEMPLATE, ROTATION_TEMPLATE};
-use certrot_rules::hook::{self, Facts, Listing};
-use certrot_rules::serial::Serial;
+use certrot_rules::documents::CERTIFICATE_PARAMETER;
 use serde_json::Value;
 
 use super::codec::Request;
-use super::{Answer, Asker, Rejection};
-use crate::cloud::{Cloud, lock};
+use super::{Answer, Asker, Rejection, hook};
+use crate::cloud::Cloud;
 use crate::events::Event;
-use crate::policy::Arns;
-use crate::registry::{ACCOUNT, REGION, Registry, RegistryError, Status};
-use crate::retire::{described, described_thing, timestamp};
+use crate::registry::{Registry, RegistryError, Status};
 use crate::template::{Override, Plan, PolicyPlan, Template, ThingPlan};
 
 /// Registers the certificate of a token; `later_ms` delays what the broker sees of it.
-pub fn register(
-    cloud: &Cloud,
+pub async fn register(
+    cloud: &Arc<Cloud>,
     asker: &Asker,
     template: &str,
     request: &Request,
@@ -26,13 +22,20 @@ pub fn register(
 ) -> Result<Answer, Rejection> {
     let unknown =
         || Rejection::new(404, "ResourceNotFoundException", format!("template {template} not found"));
-    let body = Cloud::template(template).ok_or_else(unknown)?;
+    let known = cloud.registry(|r| r.template(template).cloned()).map_err(|_| unknown())?;
+    if !known.enabled {
+        return Err(Rejection::new(
+            400,
+            "InvalidRequestException",
+            format!("template {template} is disabled"),
+        ));
+    }
     let certificate_id = owned(cloud, asker, request)?;
     let mut parameters = request.parameters.clone();
     parameters.insert(CERTIFICATE_PARAMETER.to_owned(), certificate_id.clone());
-    let answer = ask_hook(cloud, asker, template, &certificate_id, &parameters)?;
+    let answer = hook::ask(cloud, asker, template, &known, &certificate_id, &parameters).await?;
     parameters.extend(answer.parameter_overrides);
-    let plan = Template::parse(&body)
+    let plan = Template::parse(known.versions.document())
         .and_then(|t| t.execute(&parameters, &certificate_id))
         .map_err(|e| Rejection::new(400, "InvalidParameterValue", e.to_string()))?;
     let now_ms = cloud.clock.now_ms();
@@ -75,72 +78,6 @@ fn owned(cloud: &Cloud, asker: &Asker, request: &Request) -> Result<String, Reje
     Ok(found.certificate_id)
 }
 
-/// Asks the hook of `certrot-rules`; any denial is `ACCESS_DENIED`, as on AWS.
-fn ask_hook(
-    cloud: &Cloud,
-    asker: &Asker,
-    template: &str,
-    certificate_id: &str,
-    parameters: &BTreeMap<String, String>,
-) -> Result<hook::Answer, Rejection> {
-    let event = hook::Event {
-        claim_certificate_id: Some(asker.principal.clone()),
-        certificate_id: certificate_id.to_owned(),
-        certificate_pem: cloud.registry(|r| r.certificate(certificate_id).ok().map(|c| c.pem.clone())),
-        template_arn: Some(Arns::new(REGION, ACCOUNT).template(template)),
-        client_id: Some(asker.client.clone()),
-        parameters: parameters.clone(),
-    };
-    let answer = match template {
-        CLAIM_TEMPLATE => claim(cloud, &event),
-        ROTATION_TEMPLATE => hook::rotate(&event),
-        _ => return Err(denied()),
-    };
-    match answer {
-        Ok(answer) if answer.allow_provisioning => Ok(answer),
-        Ok(_) => Err(denied()),
-        Err(denial) => {
-            tracing::info!(%denial, template, "hook denies");
-            Err(denied())
-        }
-    }
-}
-
-/// The claim hook (rule 23) with the facts of this registry.
-fn claim(cloud: &Cloud, event: &hook::Event) -> Result<hook::Answer, hook::Denial> {
-    let subject = hook::subject(event)?;
-    let now = timestamp(cloud.clock.now_ms());
-    let facts = Facts { listing: listing(cloud, &subject), ..facts(cloud, subject.as_str()) };
-    let grant = hook::decide(event, &subject, &facts, now)?;
-    if let Some(write) = grant.write {
-        let attributes = BTreeMap::from([(write.attribute.to_owned(), write.value)]);
-        let written =
-            cloud.change(|r| r.update_thing(subject.as_str(), &attributes, true, write.expected_version));
-        // If the word cannot be used up, it is not used.
-        if let Err(error) = written {
-            tracing::warn!(%error, "reclaim not written");
-            return Ok(hook::Answer::deny());
-        }
-    }
-    Ok(grant.answer)
-}
-
-fn facts(cloud: &Cloud, thing: &str) -> Facts {
-    cloud.registry(|r| Facts {
-        listing: Listing::NoList,
-        thing: r.things.get(thing).map(described_thing),
-        held: r.principals(thing).into_iter().map(described).collect(),
-    })
-}
-
-fn listing(cloud: &Cloud, serial: &Serial) -> Listing {
-    match lock(&cloud.allow_list).as_ref() {
-        None => Listing::NoList,
-        Some(list) if list.iter().any(|s| s == serial.as_str()) => Listing::Listed,
-        Some(_) => Listing::NotListed,
-    }
-}
-
 /// Carries the plan out: certificate, policy, thing; the token is used up by success alone.
 fn apply(r: &mut Registry, plan: &Plan, token: &str, now_ms: i64, seen_ms: i64) -> Result<(), RegistryError> {
     let gone = || RegistryError::NotFound("The ownership token".into());
@@ -155,7 +92,7 @@ fn apply(r: &mut Registry, plan: &Plan, token: &str, now_ms: i64, seen_ms: i64) 
             PolicyPlan::Named(name) => return Err(RegistryError::NotFound(format!("Policy {name}"))),
             PolicyPlan::Document(document) => {
                 let name = crate::ca::certificate_id(document.as_bytes());
-                r.policies.insert(name.clone(), document.clone());
+                r.put_policy(&name, document, now_ms);
                 policies.push(name);
             }
         }
@@ -193,29 +130,28 @@ fn make_thing(r: &mut Registry, plan: &ThingPlan) -> Result<(), RegistryError> {
             Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
         }
     }
-    let Some(thing) = r.things.get_mut(&plan.name) else { return Ok(()) };
-    let different_type = plan.thing_type.is_some() && thing.type_name != plan.thing_type;
+    let different_type = plan.thing_type.is_some() && r.thing(&plan.name)?.type_name != plan.thing_type;
     match plan.on_thing_type {
         _ if !different_type => {}
-        _ if !exists => thing.type_name.clone_from(&plan.thing_type),
-        Override::Replace => thing.type_name.clone_from(&plan.thing_type),
+        _ if !exists => r.set_type(&plan.name, plan.thing_type.as_deref())?,
+        Override::Replace => r.set_type(&plan.name, plan.thing_type.as_deref())?,
         Override::DoNothing | Override::Merge => {}
         Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
     }
-    let groups = plan.groups.iter().cloned();
     match plan.on_groups {
         _ if plan.groups.is_empty() => {}
-        _ if !exists => thing.groups = groups.collect(),
-        Override::Replace => thing.groups = groups.collect(),
-        Override::Merge => thing.groups.extend(groups),
-        Override::DoNothing => {}
-        Override::Fail => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+        Override::DoNothing if exists => {}
+        Override::Fail if exists => return Err(RegistryError::Exists(format!("Thing {}", plan.name))),
+        on_groups => {
+            if on_groups == Override::Replace {
+                r.thing_mut(&plan.name)?.groups.clear();
+            }
+            for group in &plan.groups {
+                r.set_member(group, &plan.name, true)?;
+            }
+        }
     }
     Ok(())
-}
-
-fn denied() -> Rejection {
-    Rejection::new(403, "ACCESS_DENIED", "Access denied")
 }
 
 fn rejection(error: RegistryError) -> Rejection {
@@ -224,7 +160,10 @@ fn rejection(error: RegistryError) -> Rejection {
         RegistryError::Exists(_)
         | RegistryError::Conflict(_)
         | RegistryError::State(_)
-        | RegistryError::Version(_) => Rejection::new(409, "ResourceConflict", error.to_string()),
-        RegistryError::Invalid(_) => Rejection::new(400, "InvalidParameterValue", error.to_string()),
+        | RegistryError::Version(_)
+        | RegistryError::Versions(_) => Rejection::new(409, "ResourceConflict", error.to_string()),
+        RegistryError::Invalid(_) | RegistryError::Limit(_) => {
+            Rejection::new(400, "InvalidParameterValue", error.to_string())
+        }
     }
 }

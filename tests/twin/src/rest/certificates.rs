@@ -5,31 +5,44 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, Page, Problem, Reply, body, done, gate, ok, seconds};
+use super::{App, Page, Problem, Reply, body, done, ok, op, seconds};
 use crate::ca::{self, CaError};
 use crate::cloud::Cloud;
 use crate::registry::{ACCOUNT, Certificate, Status, certificate_arn};
 
-pub(super) fn routes() -> Router<Arc<Cloud>> {
+pub(super) fn routes(cloud: &Arc<Cloud>) -> Router<Arc<Cloud>> {
+    let op = |name, handler| op(cloud, name, handler);
     Router::new()
-        .route("/certificates", get(list).post(create_from_csr))
-        .route("/certificates/{id}", get(describe).put(update).delete(delete))
-        .route("/keys-and-certificate", post(create))
+        .route("/certificates", op("ListCertificates", get(list)))
+        .route("/certificates", op("CreateCertificateFromCsr", post(create_from_csr)))
+        .route("/certificates/{id}", op("DescribeCertificate", get(describe)))
+        .route("/certificates/{id}", op("UpdateCertificate", put(update)))
+        .route("/certificates/{id}", op("DeleteCertificate", delete(remove)))
+        .route("/keys-and-certificate", op("CreateKeysAndCertificate", post(create)))
 }
 
 async fn describe(State(cloud): App, Path(id): Path<String>) -> Reply {
-    gate(&cloud, "DescribeCertificate").await?;
     let certificate = cloud.registry(|r| r.certificate(&id).cloned())?;
     ok(json!({ "certificateDescription": described(&certificate) }))
 }
 
-async fn list(State(cloud): App, Query(page): Query<Page>) -> Reply {
-    gate(&cloud, "ListCertificates").await?;
-    let all = cloud.registry(|r| r.certificates.values().cloned().collect());
+/// `isAscendingOrder` (newest first without it), by creation.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Order {
+    is_ascending_order: bool,
+}
+
+async fn list(State(cloud): App, Query(page): Query<Page>, Query(order): Query<Order>) -> Reply {
+    let mut all: Vec<Certificate> = cloud.registry(|r| r.certificates.values().cloned().collect());
+    all.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+    if !order.is_ascending_order {
+        all.reverse();
+    }
     let (found, next): (Vec<Certificate>, _) = page.cut(all);
     let listed: Vec<Value> = found
         .iter()
@@ -53,7 +66,6 @@ struct Update {
 }
 
 async fn update(State(cloud): App, Path(id): Path<String>, Query(update): Query<Update>) -> Reply {
-    gate(&cloud, "UpdateCertificate").await?;
     let status = match Status::parse(&update.new_status) {
         Some(status @ (Status::Active | Status::Inactive | Status::Revoked)) => status,
         Some(_) | None => return Err(Problem::invalid("newStatus must be ACTIVE, INACTIVE or REVOKED")),
@@ -70,8 +82,7 @@ struct Delete {
     force_delete: bool,
 }
 
-async fn delete(State(cloud): App, Path(id): Path<String>, Query(delete): Query<Delete>) -> Reply {
-    gate(&cloud, "DeleteCertificate").await?;
+async fn remove(State(cloud): App, Path(id): Path<String>, Query(delete): Query<Delete>) -> Reply {
     cloud.change(|r| r.delete_certificate(&id, delete.force_delete))?;
     done()
 }
@@ -96,7 +107,6 @@ struct Csr {
 }
 
 async fn create_from_csr(State(cloud): App, Query(create): Query<Create>, bytes: Bytes) -> Reply {
-    gate(&cloud, "CreateCertificateFromCsr").await?;
     let csr: Csr = body(&bytes)?;
     let key = ca::check_request(&csr.certificate_signing_request).map_err(problem)?;
     let minted = cloud.mint(&key, create.status()).map_err(problem)?;
@@ -108,7 +118,6 @@ async fn create_from_csr(State(cloud): App, Query(create): Query<Create>, bytes:
 }
 
 async fn create(State(cloud): App, Query(create): Query<Create>) -> Reply {
-    gate(&cloud, "CreateKeysAndCertificate").await?;
     let internal = || Problem::new(500, "InternalFailureException", "the key could not be made");
     let made = tokio::task::spawn_blocking(ca::rsa_key).await.map_err(|_| internal())?;
     let key = made.map_err(problem)?;

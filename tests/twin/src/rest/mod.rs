@@ -2,37 +2,56 @@
 //!
 //! Paths, JSON and errors are those of the public service (its service model names them), so that AWS's SDKs and CLI
 //! work with an endpoint override. Requests are taken signed or not: nothing here checks a signature, and nothing
-//! listens beyond loopback. A fault on `api:<Operation>` refuses, throttles or delays one operation.
+//! listens beyond loopback. Every operation goes through `guard`: a fault on `api:<Operation>` (or `api:*`, to hit the
+//! nth call whatever it is) refuses, throttles, delays or swallows it, and the call is in the events by its name.
 
+mod attach;
 mod certificates;
 mod control;
+mod data;
+mod groups;
 mod policies;
+mod rules;
+mod tags;
+mod templates;
 mod things;
+mod types;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::cloud::Cloud;
+use crate::events::Event;
 use crate::faults::Effect;
-use crate::registry::RegistryError;
+use crate::registry::{ACCOUNT, RegistryError};
 
 /// Serves until `stop` says so.
 pub async fn serve(cloud: Arc<Cloud>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    let router: Router = Router::new()
-        .merge(certificates::routes())
-        .merge(things::routes())
-        .merge(policies::routes())
-        .merge(control::routes())
-        .fallback(unknown)
-        .with_state(cloud);
+    let families = [
+        attach::routes,
+        certificates::routes,
+        data::routes,
+        groups::routes,
+        policies::routes,
+        rules::routes,
+        tags::routes,
+        templates::routes,
+        things::routes,
+        types::routes,
+    ];
+    let router = families.iter().fold(control::routes(), |all, family| all.merge(family(&cloud)));
+    let router: Router = router.fallback(unknown).with_state(cloud);
     let stopped = async move {
         let _dropped = stop.wait_for(|s| *s).await;
     };
@@ -74,6 +93,8 @@ impl From<RegistryError> for Problem {
             RegistryError::State(_) => (406, "CertificateStateException"),
             RegistryError::Conflict(_) => (409, "DeleteConflictException"),
             RegistryError::Version(_) => (409, "VersionConflictException"),
+            RegistryError::Versions(_) => (409, "VersionsLimitExceededException"),
+            RegistryError::Limit(_) => (410, "LimitExceededException"),
             RegistryError::Invalid(_) => (400, "InvalidRequestException"),
         };
         Self::new(status, name, error.to_string())
@@ -88,19 +109,63 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Plays a fault that was ordered for an operation.
-async fn gate(cloud: &Cloud, operation: &str) -> Result<(), Problem> {
-    match cloud.fault(&format!("api:{operation}"), "", "", |_| true) {
-        Some(Effect::Throttle) => Err(Problem::new(429, "ThrottlingException", "Rate exceeded")),
-        Some(Effect::Refuse { status_code, error_code }) => {
-            Err(Problem::new(status_code, &error_code, "refused by a fault"))
+/// Puts one operation of AWS's behind the guard; every route but those of `/twin/` is made so.
+fn op(
+    cloud: &Arc<Cloud>,
+    operation: &'static str,
+    handler: MethodRouter<Arc<Cloud>>,
+) -> MethodRouter<Arc<Cloud>> {
+    handler.route_layer(from_fn_with_state((cloud.clone(), operation), guard))
+}
+
+/// Plays the fault that was ordered for an operation, and notes the call.
+async fn guard(
+    State((cloud, operation)): State<(Arc<Cloud>, &'static str)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let fault = cloud.fault(&format!("api:{operation}"), "", "", |_| true);
+    let answer = match refused(operation, fault.as_ref()).await {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    };
+    let error = answer.headers().get("x-amzn-errortype").and_then(|e| e.to_str().ok()).map(str::to_owned);
+    cloud.log(Event::Api { operation: operation.to_owned(), status: answer.status().as_u16(), error });
+    match fault {
+        Some(Effect::DelayAnswer { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        Some(Effect::Kill) => {
+            cloud.functions.kill();
+            std::future::pending().await
         }
-        Some(Effect::Delay { ms } | Effect::DelayAnswer { ms }) => {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            Ok(())
+        // It was done and nobody hears of it: the caller must give up by itself.
+        Some(Effect::Drop | Effect::Ignore | Effect::CloseUnanswered) => std::future::pending().await,
+        _ => {}
+    }
+    answer
+}
+
+/// What a fault answers in the place of the operation.
+async fn refused(operation: &str, fault: Option<&Effect>) -> Option<Problem> {
+    match fault? {
+        Effect::Throttle => Some(Problem::new(400, "ThrottlingException", "Rate exceeded")),
+        Effect::Refuse { status_code, error_code } if error_code == "AccessDeniedException" => {
+            let user = format!("arn:aws:iam::{ACCOUNT}:user/twin");
+            let message = format!(
+                "User: {user} is not authorized to perform: iot:{operation} on resource: * because no \
+                 identity-based policy allows the iot:{operation} action"
+            );
+            Some(Problem::new(*status_code, error_code, message))
         }
-        Some(_) => Err(Problem::new(503, "ServiceUnavailableException", "refused by a fault")),
-        None => Ok(()),
+        Effect::Refuse { status_code, error_code } => {
+            Some(Problem::new(*status_code, error_code, "refused by a fault"))
+        }
+        Effect::Delay { ms } => {
+            tokio::time::sleep(Duration::from_millis(*ms)).await;
+            None
+        }
+        Effect::DelayAnswer { .. } | Effect::Drop | Effect::CloseUnanswered | Effect::Kill => None,
+        Effect::Ignore => Some(Problem::new(500, "InternalFailureException", "")),
+        _ => Some(Problem::new(503, "ServiceUnavailableException", "refused by a fault")),
     }
 }
 
@@ -135,13 +200,26 @@ fn principal(headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 /// Words of a list request.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Page {
     #[serde(alias = "pageSize")]
     max_results: Option<usize>,
     #[serde(alias = "marker")]
     next_token: Option<String>,
+}
+
+/// One tag of a request.
+#[derive(Deserialize)]
+struct Tag {
+    #[serde(rename = "Key")]
+    key: String,
+    #[serde(rename = "Value", default)]
+    value: String,
+}
+
+fn pairs(tags: Vec<Tag>) -> Vec<(String, String)> {
+    tags.into_iter().map(|t| (t.key, t.value)).collect()
 }
 
 impl Page {

@@ -1,44 +1,50 @@
-//! Policies and their targets; publishing over HTTPS (the data plane's one call that tests use).
+//! Policies and their versions.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, patch, post};
+use certrot_rules::documents::POLICY_LIMIT;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, Page, Problem, Reply, body, certificate_of, done, gate, ok};
-use crate::broker::topic;
+use super::{App, Page, Problem, Reply, Tag, body, done, ok, op, pairs, seconds};
 use crate::cloud::Cloud;
-use crate::policy::Policy;
+use crate::policy;
+use crate::registry::control::Policy;
 use crate::registry::{RegistryError, arn};
 
-pub(super) fn routes() -> Router<Arc<Cloud>> {
+pub(super) fn routes(cloud: &Arc<Cloud>) -> Router<Arc<Cloud>> {
+    let op = |name, handler| op(cloud, name, handler);
     Router::new()
-        .route("/policies", get(list))
-        .route("/policies/{name}", get(describe).post(create))
-        .route("/policies/{name}/version", post(replace))
-        .route("/target-policies/{name}", put(attach).post(detach))
-        .route("/attached-policies/{target}", post(attached))
-        .route("/topics/{*topic}", post(publish))
+        .route("/policies", op("ListPolicies", get(list)))
+        .route("/policies/{name}", op("GetPolicy", get(describe)))
+        .route("/policies/{name}", op("CreatePolicy", post(create)))
+        .route("/policies/{name}", op("DeletePolicy", delete(remove)))
+        .route("/policies/{name}/version", op("ListPolicyVersions", get(versions)))
+        .route("/policies/{name}/version", op("CreatePolicyVersion", post(add)))
+        .route("/policies/{name}/version/{version}", op("GetPolicyVersion", get(version)))
+        .route("/policies/{name}/version/{version}", op("SetDefaultPolicyVersion", patch(set_default)))
+        .route("/policies/{name}/version/{version}", op("DeletePolicyVersion", delete(remove_version)))
 }
 
 async fn list(State(cloud): App, Query(page): Query<Page>) -> Reply {
-    gate(&cloud, "ListPolicies").await?;
     let (found, next): (Vec<String>, _) = page.cut(cloud.registry(|r| r.policies.keys().cloned().collect()));
     ok(json!({ "policies": named(&found), "nextMarker": next }))
 }
 
 async fn describe(State(cloud): App, Path(name): Path<String>) -> Reply {
-    gate(&cloud, "GetPolicy").await?;
-    let document = cloud.registry(|r| r.policies.get(&name).cloned()).ok_or_else(|| missing(&name))?;
+    let policy = cloud.registry(|r| r.policy(&name).cloned())?;
     ok(json!({
         "policyName": name,
         "policyArn": policy_arn(&name),
-        "policyDocument": document,
-        "defaultVersionId": "1",
+        "policyDocument": policy.versions.document(),
+        "defaultVersionId": policy.versions.default.to_string(),
+        "creationDate": seconds(policy.created_ms),
+        "lastModifiedDate": seconds(policy.modified_ms),
+        "generationId": name,
     }))
 }
 
@@ -46,111 +52,131 @@ async fn describe(State(cloud): App, Path(name): Path<String>) -> Reply {
 #[serde(rename_all = "camelCase")]
 struct Document {
     policy_document: String,
+    #[serde(default)]
+    tags: Vec<Tag>,
 }
 
 impl Document {
-    fn read(bytes: &[u8]) -> Result<String, Problem> {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let document: Self = body(bytes)?;
-        Policy::parse(&document.policy_document)
-            .map_err(|e| Problem::new(400, "MalformedPolicyException", e.to_string()))?;
-        Ok(document.policy_document)
+        let malformed = |why: String| Problem::new(400, "MalformedPolicyException", why);
+        policy::Policy::parse(&document.policy_document).map_err(|e| malformed(e.to_string()))?;
+        // AWS IoT quota: 2048 characters, blanks left out.
+        let size = document.policy_document.chars().filter(|c| !c.is_whitespace()).count();
+        if size > POLICY_LIMIT {
+            return Err(malformed(format!("the document has {size} characters, {POLICY_LIMIT} are allowed")));
+        }
+        Ok(document)
     }
 }
 
 async fn create(State(cloud): App, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    gate(&cloud, "CreatePolicy").await?;
-    let document = Document::read(&bytes)?;
-    let exists = cloud.change(|r| match r.policies.get(&name) {
-        Some(old) if *old != document => true,
-        _ => {
-            r.policies.insert(name.clone(), document.clone());
-            false
-        }
-    });
-    if exists {
-        return Err(RegistryError::Exists(format!("Policy {name}")).into());
+    let Document { policy_document, tags } = Document::read(&bytes)?;
+    // AWS's model: PolicyName.
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+    if !(1..=128).contains(&name.len()) || !name.bytes().all(letter) {
+        return Err(Problem::invalid("policyName must match [\\w+=,.@-]{1,128}"));
     }
+    let now_ms = cloud.clock.now_ms();
+    cloud.change(|r| {
+        if r.policies.contains_key(&name) {
+            return Err(RegistryError::Exists(format!("Policy {name}")));
+        }
+        r.put_policy(&name, &policy_document, now_ms);
+        r.tag(&policy_arn(&name), pairs(tags))
+    })?;
     ok(json!({
         "policyName": name,
         "policyArn": policy_arn(&name),
-        "policyDocument": document,
+        "policyDocument": policy_document,
         "policyVersionId": "1",
     }))
 }
 
-/// CreatePolicyVersion; the twin keeps the newest version alone and makes it the default.
-async fn replace(State(cloud): App, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    gate(&cloud, "CreatePolicyVersion").await?;
-    let document = Document::read(&bytes)?;
-    let known = cloud.change(|r| r.policies.get_mut(&name).map(|old| old.clone_from(&document)).is_some());
-    if !known {
-        return Err(missing(&name));
-    }
+async fn remove(State(cloud): App, Path(name): Path<String>) -> Reply {
+    cloud.change(|r| r.delete_policy(&name))?;
+    done()
+}
+
+async fn versions(State(cloud): App, Path(name): Path<String>) -> Reply {
+    let policy = cloud.registry(|r| r.policy(&name).cloned())?;
+    let listed: Vec<Value> = policy
+        .versions
+        .all
+        .iter()
+        .map(|(number, version)| {
+            json!({
+                "versionId": number.to_string(),
+                "isDefaultVersion": *number == policy.versions.default,
+                "createDate": seconds(version.created_ms),
+            })
+        })
+        .collect();
+    ok(json!({ "policyVersions": listed }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Add {
+    #[serde(default)]
+    set_as_default: bool,
+}
+
+async fn add(State(cloud): App, Path(name): Path<String>, Query(add): Query<Add>, bytes: Bytes) -> Reply {
+    let Document { policy_document, .. } = Document::read(&bytes)?;
+    let now_ms = cloud.clock.now_ms();
+    let number = changed(&cloud, &name, |p| p.versions.add(&policy_document, add.set_as_default, now_ms))?;
     ok(json!({
         "policyArn": policy_arn(&name),
-        "policyDocument": document,
-        "policyVersionId": "1",
-        "isDefaultVersion": true,
+        "policyDocument": policy_document,
+        "policyVersionId": number.to_string(),
+        "isDefaultVersion": add.set_as_default,
     }))
 }
 
-#[derive(Deserialize)]
-struct Target {
-    target: String,
+async fn version(State(cloud): App, Path((name, number)): Path<(String, u32)>) -> Reply {
+    let policy = cloud.registry(|r| r.policy(&name).cloned())?;
+    let version = policy.versions.get(number)?;
+    ok(json!({
+        "policyArn": policy_arn(&name),
+        "policyName": name,
+        "policyDocument": version.document,
+        "policyVersionId": number.to_string(),
+        "isDefaultVersion": number == policy.versions.default,
+        "creationDate": seconds(version.created_ms),
+        "lastModifiedDate": seconds(version.created_ms),
+        "generationId": name,
+    }))
 }
 
-async fn attach(State(cloud): App, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    gate(&cloud, "AttachPolicy").await?;
-    let target: Target = body(&bytes)?;
-    let seen_ms = cloud.seen_ms();
-    cloud.change(|r| r.attach_policy(&name, &certificate_of(&target.target), seen_ms))?;
+async fn set_default(State(cloud): App, Path((name, number)): Path<(String, u32)>) -> Reply {
+    changed(&cloud, &name, |p| p.versions.set_default(number))?;
     done()
 }
 
-async fn detach(State(cloud): App, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    gate(&cloud, "DetachPolicy").await?;
-    let target: Target = body(&bytes)?;
-    cloud.change(|r| r.detach_policy(&name, &certificate_of(&target.target)))?;
+async fn remove_version(State(cloud): App, Path((name, number)): Path<(String, u32)>) -> Reply {
+    changed(&cloud, &name, |p| p.versions.remove(number))?;
     done()
 }
 
-async fn attached(State(cloud): App, Path(target): Path<String>, Query(page): Query<Page>) -> Reply {
-    gate(&cloud, "ListAttachedPolicies").await?;
-    let id = certificate_of(&target);
-    let all = cloud.registry(|r| r.certificate(&id).map(|c| c.policies.keys().cloned().collect()))?;
-    let (found, next): (Vec<String>, _) = page.cut(all);
-    ok(json!({ "policies": named(&found), "nextMarker": next }))
+fn changed<T>(
+    cloud: &Cloud,
+    name: &str,
+    change: impl FnOnce(&mut Policy) -> Result<T, RegistryError>,
+) -> Result<T, RegistryError> {
+    let now_ms = cloud.clock.now_ms();
+    cloud.change(|r| {
+        let policy = r.policy_mut(name)?;
+        policy.modified_ms = now_ms;
+        change(policy)
+    })
 }
 
-#[derive(Deserialize)]
-struct Publish {
-    #[serde(default)]
-    retain: bool,
-}
-
-/// Publish of the data plane; `qos` may be given and is taken as 1.
-async fn publish(
-    State(cloud): App,
-    Path(name): Path<String>,
-    Query(how): Query<Publish>,
-    bytes: Bytes,
-) -> Reply {
-    gate(&cloud, "Publish").await?;
-    if !topic::is_publishable(&name) {
-        return Err(Problem::invalid("topic"));
-    }
-    cloud.publish(&name, &bytes, how.retain);
-    ok(json!({ "message": "OK", "traceId": "twin" }))
-}
-
-fn named(names: &[String]) -> Vec<Value> {
+/// Policies as lists show them.
+pub(super) fn named(names: &[String]) -> Vec<Value> {
     names.iter().map(|n| json!({ "policyName": n, "policyArn": policy_arn(n) })).collect()
 }
 
 fn policy_arn(name: &str) -> String {
     arn(&format!("policy/{name}"))
-}
-
-fn missing(name: &str) -> Problem {
-    RegistryError::NotFound(format!("Policy {name}")).into()
 }

@@ -7,31 +7,35 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use axum::routing::get;
+use axum::routing::{delete, get, patch, post, put};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{App, Page, Problem, Reply, body, done, gate, ok, principal};
+use super::{App, Page, Problem, Reply, body, done, ok, op, principal};
 use crate::cloud::Cloud;
-use crate::registry::{Thing, arn, certificate_arn};
+use crate::registry::{RegistryError, Thing, arn, certificate_arn};
 
-pub(super) fn routes() -> Router<Arc<Cloud>> {
+pub(super) fn routes(cloud: &Arc<Cloud>) -> Router<Arc<Cloud>> {
+    let op = |name, handler| op(cloud, name, handler);
     Router::new()
-        .route("/endpoint", get(endpoint))
-        .route("/things", get(list))
-        .route("/things/{name}", get(describe).post(create).patch(update).delete(delete))
-        .route("/things/{name}/principals", get(principals).put(attach).delete(detach))
-        .route("/principals/things", get(things_of))
+        .route("/endpoint", op("DescribeEndpoint", get(endpoint)))
+        .route("/things", op("ListThings", get(list)))
+        .route("/things/{name}", op("DescribeThing", get(describe)))
+        .route("/things/{name}", op("CreateThing", post(create)))
+        .route("/things/{name}", op("UpdateThing", patch(update)))
+        .route("/things/{name}", op("DeleteThing", delete(remove)))
+        .route("/things/{name}/principals", op("ListThingPrincipals", get(principals)))
+        .route("/things/{name}/principals", op("AttachThingPrincipal", put(attach)))
+        .route("/things/{name}/principals", op("DetachThingPrincipal", delete(detach)))
+        .route("/principals/things", op("ListPrincipalThings", get(things_of)))
 }
 
-async fn endpoint(State(cloud): App) -> Reply {
-    gate(&cloud, "DescribeEndpoint").await?;
+async fn endpoint() -> Reply {
     // A name without a port, as AWS answers; `/twin/info` has the port.
     ok(json!({ "endpointAddress": "localhost" }))
 }
 
 async fn describe(State(cloud): App, Path(name): Path<String>) -> Reply {
-    gate(&cloud, "DescribeThing").await?;
     let thing = cloud.registry(|r| r.thing(&name).cloned())?;
     ok(json!({
         "defaultClientId": thing.name,
@@ -44,9 +48,26 @@ async fn describe(State(cloud): App, Path(name): Path<String>) -> Reply {
     }))
 }
 
-async fn list(State(cloud): App, Query(page): Query<Page>) -> Reply {
-    gate(&cloud, "ListThings").await?;
-    let (found, next): (Vec<Thing>, _) = page.cut(cloud.registry(|r| r.things.values().cloned().collect()));
+/// Which things are listed.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wanted {
+    thing_type_name: Option<String>,
+    attribute_name: Option<String>,
+    attribute_value: Option<String>,
+}
+
+impl Wanted {
+    fn takes(&self, thing: &Thing) -> bool {
+        let attribute = self.attribute_name.as_ref().map(|n| thing.attributes.get(n).map(String::as_str));
+        self.thing_type_name.as_deref().is_none_or(|t| thing.type_name.as_deref() == Some(t))
+            && attribute.is_none_or(|found| found == self.attribute_value.as_deref())
+    }
+}
+
+async fn list(State(cloud): App, Query(page): Query<Page>, Query(wanted): Query<Wanted>) -> Reply {
+    let all = cloud.registry(|r| r.things.values().filter(|t| wanted.takes(t)).cloned().collect());
+    let (found, next): (Vec<Thing>, _) = page.cut(all);
     let listed: Vec<Value> = found
         .iter()
         .map(|t| {
@@ -72,30 +93,48 @@ struct Attributes {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Update {
-    attribute_payload: Attributes,
+    attribute_payload: Option<Attributes>,
     expected_version: Option<i64>,
+    thing_type_name: Option<String>,
+    remove_thing_type: bool,
 }
 
 async fn create(State(cloud): App, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    gate(&cloud, "CreateThing").await?;
     let wanted: Update = body(&bytes)?;
+    let attributes = wanted.attribute_payload.unwrap_or_default().attributes;
     let thing = cloud.change(|r| {
-        r.create_thing(&name, wanted.attribute_payload.attributes)?;
+        if let Some(kind) = &wanted.thing_type_name {
+            r.thing_type(kind)?;
+        }
+        if let Ok(old) = r.thing(&name)
+            && old.type_name != wanted.thing_type_name
+        {
+            return Err(RegistryError::Exists(format!("Thing {name} with another type")));
+        }
+        let fresh = !r.things.contains_key(&name);
+        r.create_thing(&name, attributes)?;
+        if fresh && wanted.thing_type_name.is_some() {
+            r.set_type(&name, wanted.thing_type_name.as_deref())?;
+        }
         r.thing(&name).cloned()
     })?;
     ok(json!({ "thingName": thing.name, "thingArn": thing_arn(&thing), "thingId": thing.id }))
 }
 
 async fn update(State(cloud): App, Path(name): Path<String>, bytes: Bytes) -> Reply {
-    gate(&cloud, "UpdateThing").await?;
     let wanted: Update = body(&bytes)?;
-    let payload = &wanted.attribute_payload;
-    cloud.change(|r| r.update_thing(&name, &payload.attributes, payload.merge, wanted.expected_version))?;
+    let payload = wanted.attribute_payload.unwrap_or(Attributes { merge: true, ..Attributes::default() });
+    cloud.change(|r| {
+        r.update_thing(&name, &payload.attributes, payload.merge, wanted.expected_version)?;
+        if wanted.remove_thing_type || wanted.thing_type_name.is_some() {
+            r.set_type(&name, wanted.thing_type_name.as_deref())?;
+        }
+        Ok::<(), RegistryError>(())
+    })?;
     done()
 }
 
-async fn delete(State(cloud): App, Path(name): Path<String>) -> Reply {
-    gate(&cloud, "DeleteThing").await?;
+async fn remove(State(cloud): App, Path(name): Path<String>) -> Reply {
     cloud.change(|r| {
         if !r.principals(&name).is_empty() {
             return Err(Problem::invalid(format!(
@@ -109,7 +148,6 @@ async fn delete(State(cloud): App, Path(name): Path<String>) -> Reply {
 }
 
 async fn principals(State(cloud): App, Path(name): Path<String>, Query(page): Query<Page>) -> Reply {
-    gate(&cloud, "ListThingPrincipals").await?;
     let all = cloud.registry(|r| {
         r.thing(&name)?;
         Ok::<_, Problem>(r.principals(&name).into_iter().map(|c| certificate_arn(&c.id)).collect())
@@ -119,21 +157,18 @@ async fn principals(State(cloud): App, Path(name): Path<String>, Query(page): Qu
 }
 
 async fn attach(State(cloud): App, Path(name): Path<String>, headers: HeaderMap) -> Reply {
-    gate(&cloud, "AttachThingPrincipal").await?;
     let (id, seen_ms) = (principal(&headers)?, cloud.seen_ms());
     cloud.change(|r| r.attach_thing(&name, &id, seen_ms))?;
     done()
 }
 
 async fn detach(State(cloud): App, Path(name): Path<String>, headers: HeaderMap) -> Reply {
-    gate(&cloud, "DetachThingPrincipal").await?;
     let id = principal(&headers)?;
     cloud.change(|r| r.detach_thing(&name, &id))?;
     done()
 }
 
 async fn things_of(State(cloud): App, headers: HeaderMap, Query(page): Query<Page>) -> Reply {
-    gate(&cloud, "ListPrincipalThings").await?;
     let id = principal(&headers)?;
     let all = cloud.registry(|r| r.certificate(&id).map(|c| c.things.keys().cloned().collect()))?;
     let (found, next): (Vec<String>, _) = page.cut(all);

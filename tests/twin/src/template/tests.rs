@@ -45,7 +45,9 @@ fn the_shipped_templates_name_the_thing_by_serial_and_leave_an_existing_thing_as
         assert_eq!(thing.on_attributes, Override::DoNothing);
         assert_eq!(thing.on_groups, Override::DoNothing);
         assert_eq!(thing.on_thing_type, Override::DoNothing);
-        assert!(thing.attributes.is_empty() && thing.groups.is_empty() && thing.thing_type.is_none());
+        assert!(thing.attributes.is_empty());
+        assert_eq!(thing.groups, ["certrot"]);
+        assert_eq!(thing.thing_type.as_deref(), Some("certrot"));
         let certificate = CertificatePlan {
             id: ID.to_owned(),
             status: "ACTIVE".to_owned(),

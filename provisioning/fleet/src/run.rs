@@ -1,0 +1,271 @@
+//! From the command line to the commands: one arm for each, and one way in which they fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use crate::allow;
+use crate::arguments::{Allow, Arguments, Claim, Command, Setup};
+use crate::aws::{Aws, Reach};
+use crate::claim;
+use crate::cloudformation;
+use crate::desired::{Code, Desired, Settings};
+use crate::error::{CHANGES, FleetError};
+use crate::files;
+use crate::ledger::Ledger;
+use crate::names::{self, Fleet, Place};
+use crate::operator;
+use crate::plan::{Act, Mode, count};
+use crate::setup::{CONFIG, List, Wishes, Work};
+use crate::status::{self, Devices};
+use crate::tell::Tell;
+use crate::things;
+
+/// Does what the command line says.
+pub async fn run(arguments: Arguments) -> Result<ExitCode, FleetError> {
+    let fleet = fleet(&arguments)?;
+    match &arguments.command {
+        Command::OperatorPolicy => return Ok(print(&operator::policy(&fleet, &anywhere(&arguments)))),
+        Command::Cloudformation => return Ok(print(&cloudformation::template(&fleet))),
+        _ => {}
+    }
+    let tell = Tell::new(arguments.json, arguments.yes);
+    let reach = Reach {
+        region: arguments.region.clone(),
+        profile: arguments.profile.clone(),
+        patience: arguments.patience,
+    };
+    tell.live("asks AWS whose credentials these are");
+    let aws = Aws::open(fleet, &reach).await?;
+    let dir = arguments.dir.clone().unwrap_or_else(|| {
+        PathBuf::from(format!("fleet/{}-{}-{}", aws.fleet, aws.place.account, aws.place.region))
+    });
+    let mut ledger = Ledger::open(&dir, &aws.fleet, &aws.place)?;
+    let mut work = Work { aws: &aws, ledger: &mut ledger, tell: &tell };
+    let result = command(&arguments, &mut work).await;
+    if arguments.calls {
+        for (name, number) in aws.counts() {
+            tell.warn(&format!("{number:>6} × {name}"));
+        }
+    }
+    ledger.close_if_empty()?;
+    result
+}
+
+async fn command(arguments: &Arguments, work: &mut Work<'_>) -> Result<ExitCode, FleetError> {
+    let (aws, tell) = (work.aws, work.tell);
+    match &arguments.command {
+        Command::Plan { setup, check } => return plan(work, &wishes(setup), *check, arguments.json).await,
+        Command::Setup(setup) => {
+            heading(work);
+            let done = work.setup(&wishes(setup)).await?;
+            if done == 0 {
+                tell.line("nothing to do: everything is as it should be");
+            }
+            let dir = work.ledger.dir();
+            tell.line(&format!(
+                "{:.1}s  ready: {} and the pair in {} go to the devices",
+                tell.seconds(),
+                dir.join(CONFIG).display(),
+                dir.join("claims").display()
+            ));
+        }
+        Command::Status { max_age, most } => {
+            let age = SignedDuration::try_from(*max_age).unwrap_or(SignedDuration::MAX);
+            let view = status::view(aws, &bare(aws), work.ledger.claims(), age, tell).await?;
+            if arguments.json {
+                return Ok(print(&view));
+            }
+            view.tell(tell, *most);
+        }
+        Command::Sweep { thing, dry_run } => {
+            let things = match thing {
+                Some(thing) => vec![thing.clone()],
+                None => crowded(work).await?,
+            };
+            let swept = things::sweep(aws, &things, *dry_run, tell).await?;
+            if arguments.json {
+                return Ok(print(&serde_json::json!({
+                    "things": things.len(), "retired": swept.retired, "reported": swept.reported,
+                })));
+            }
+            tell.line(&format!(
+                "{} with more than one certificate: {} retired, {} left and reported",
+                count(things.len(), "thing"),
+                swept.retired,
+                swept.reported
+            ));
+        }
+        Command::Cleanup { things } => {
+            heading(work);
+            work.cleanup(crate::cleanup::Scope { things: *things }).await?;
+        }
+        Command::Claim(Claim::New { batch }) => {
+            let policy = bare(aws).claim_policy;
+            if !claim::make(aws, work.ledger, &policy, batch, tell).await? {
+                tell.line(&format!(
+                    "batch {batch} is there: {}",
+                    claim::Pair::of(work.ledger, batch).dir.display()
+                ));
+            }
+        }
+        Command::Claim(Claim::Revoke { batch }) => {
+            claim::checked(batch)?;
+            tell.ask(&format!(
+                "End batch {batch}? Its devices that were not provisioned yet cannot be any more."
+            ))?;
+            let policies = aws.policies_of_fleet(&aws.fleet.claim_policy_prefix()).await?;
+            claim::revoke(aws, work.ledger, &policies, batch, tell).await?;
+        }
+        Command::Allow(order) => allow_list(work, order).await?,
+        Command::Reclaim { thing } => things::reclaim(aws, thing, tell).await?,
+        Command::Quarantine { thing } => things::quarantine(aws, thing, tell).await?,
+        Command::Retire { thing, keep } => things::retire(aws, thing, keep, tell).await?,
+        Command::OperatorPolicy | Command::Cloudformation => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn plan(work: &mut Work<'_>, wishes: &Wishes, check: bool, json: bool) -> Result<ExitCode, FleetError> {
+    let wanted = work.wanted(wishes, false).await?;
+    let (plan, _) = work.planned(&wanted, wishes).await?;
+    if json {
+        print(&plan);
+    } else {
+        heading(work);
+        for (number, step) in plan.steps.iter().enumerate() {
+            work.tell.line(&format!("{:>2}  {}  ({})", number + 1, step.what, step.why));
+        }
+        for note in &plan.notes {
+            work.tell.warn(note);
+        }
+        work.tell.line(&match plan.steps.len() {
+            0 => "nothing would change".to_owned(),
+            n => format!("{}; `setup` does them", count(n, "step")),
+        });
+    }
+    Ok(if check && !plan.steps.is_empty() { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
+}
+
+/// Changes the list in the operator's directory, then the hook.
+async fn allow_list(work: &mut Work<'_>, order: &Allow) -> Result<(), FleetError> {
+    let path = allow::path(work.ledger.dir());
+    let mut list = allow::read(&path)?.ok_or_else(|| FleetError::NoList(path.clone()))?;
+    let lambdas = match order {
+        Allow::List => {
+            for serial in &list {
+                work.tell.line(serial);
+            }
+            return Ok(());
+        }
+        Allow::Add { serials, lambdas } => {
+            list.extend(allow::parse(&serials.join("\n"))?);
+            lambdas.as_ref()
+        }
+        Allow::Remove { serials, lambdas } => {
+            let gone: BTreeSet<&String> = serials.iter().collect();
+            list.retain(|s| !gone.contains(s));
+            lambdas.as_ref()
+        }
+    };
+    // The file first: if the call fails, the next `setup` or `allow` brings it there.
+    files::write_public(&path, allow::text(&list).as_bytes())?;
+    let wishes = Wishes { lambdas: lambdas.cloned().unwrap_or_else(beside), ..Wishes::default() };
+    let wanted = work.wanted(&wishes, true).await?;
+    let (plan, _) = work.planned(&wanted, &wishes).await?;
+    let hook = work.aws.fleet.claim_hook();
+    for step in &plan.steps {
+        if matches!(&step.act, Act::Update(id, _) if id.name == hook) {
+            work.aws.perform(&step.act, &wanted.desired, &wanted.zips).await?;
+        }
+    }
+    work.tell.line(&format!(
+        "{} may claim; it counts within {}",
+        count(list.len(), "serial"),
+        allow::COUNTS_AFTER
+    ));
+    Ok(())
+}
+
+/// Things that may have more than one certificate.
+async fn crowded(work: &Work<'_>) -> Result<Vec<String>, FleetError> {
+    let mut policies = BTreeMap::new();
+    for name in work.aws.policies_of_fleet(&work.aws.fleet.device_policy_prefix()).await? {
+        policies.insert(name.clone(), work.aws.targets(&name).await?);
+    }
+    Ok(Devices::ask(work.aws, &policies, work.tell).await?.crowded())
+}
+
+fn heading(work: &Work<'_>) {
+    let Work { aws, .. } = work;
+    work.tell.line(&format!(
+        "certrot-fleet {} · fleet {} · account {} · {} · as {}",
+        env!("CARGO_PKG_VERSION"),
+        aws.fleet,
+        aws.place.account,
+        aws.place.region,
+        aws.caller
+    ));
+}
+
+/// What is wanted, as far as names go: enough to look and to take away.
+fn bare(aws: &Aws) -> Desired {
+    let code = Code { architecture: String::new(), hashes: BTreeMap::new() };
+    Desired::new(&aws.fleet, &aws.place, &Settings::default(), &code)
+}
+
+fn wishes(setup: &Setup) -> Wishes {
+    let list = match (&setup.allow_list, setup.open) {
+        (Some(path), _) => List::File(path.clone()),
+        (None, true) => List::Open,
+        (None, false) => List::AsItIs,
+    };
+    let mode = match (setup.in_place, setup.rollback) {
+        (true, _) => Mode::InPlace,
+        (_, true) => Mode::Rollback,
+        _ => Mode::AsTheyRotate,
+    };
+    Wishes {
+        lambdas: setup.lambdas.clone().unwrap_or_else(beside),
+        list,
+        retire_concurrency: setup.retire_concurrency,
+        log_days: setup.log_days,
+        mode,
+        adopt: setup.adopt,
+        skip_check: setup.skip_check,
+        batch: (!setup.no_claim).then(|| setup.batch.clone()),
+        port: setup.port,
+        root_ca: setup.root_ca.clone(),
+    }
+}
+
+/// The directory that this program lies in.
+fn beside() -> PathBuf {
+    let program = std::env::current_exe().ok();
+    program.and_then(|p| p.parent().map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."))
+}
+
+fn fleet(arguments: &Arguments) -> Result<Fleet, FleetError> {
+    let word =
+        arguments.name.clone().or_else(|| std::env::var("IOT_TEMPLATE_NAME").ok().filter(|n| !n.is_empty()));
+    Ok(Fleet::parse(word.as_deref().unwrap_or(names::DEFAULT))?)
+}
+
+/// For documents that are made without asking AWS: what is not said stays open.
+fn anywhere(arguments: &Arguments) -> Place {
+    let region = arguments.region.clone().or_else(|| std::env::var("AWS_REGION").ok());
+    Place {
+        partition: "aws".to_owned(),
+        region: region.unwrap_or_else(|| "*".to_owned()),
+        account: "*".to_owned(),
+    }
+}
+
+fn print(document: &impl Serialize) -> ExitCode {
+    // Plain data with text keys always becomes JSON.
+    println!("{}", serde_json::to_string_pretty(document).unwrap_or_default());
+    ExitCode::SUCCESS
+}
