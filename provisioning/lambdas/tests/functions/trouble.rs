@@ -195,3 +195,16 @@ fn a_missing_permission_at_any_call_never_touches_the_newest_certificate() {
         assert!(kept.status == Status::Active && kept.things.contains_key("SN-1"), "{operation}");
     }
 }
+
+#[test]
+fn a_program_finds_its_endpoint_by_name() {
+    let folder = Folder::new();
+    let lab = Lab::with(|o| {
+        o.functions = Some(folder.path().into());
+        o.hook_limit = Duration::from_secs(20);
+    });
+    let url = format!("http://localhost:{}", lab.twin.api_port());
+    let environment = json!({ "CERTROT_HOOK": "claim", "AWS_ENDPOINT_URL": url });
+    folder.put("certrot-claim-hook", &hook(), &json!({ "timeout": 20, "environment": environment }));
+    assert!(claim(&lab, "SN-1"));
+}

@@ -109,7 +109,7 @@ impl Peer {
         self.cloud.sessions(|s| s.detach(&self.client, self.number, now_ms));
         if let Some(will) = self.will.take() {
             // A rule sees a will like any other message; fleet provisioning has nobody left to answer.
-            self.pass_on(None, will);
+            self.pass_on(None, will, self.cloud.clock.now_ms());
         }
         self.cloud.log(Event::Closed { client: self.client.clone(), principal: self.principal.clone(), why });
         self.close().await;
@@ -191,6 +191,8 @@ impl Peer {
             dup,
             size: message.payload.len(),
         });
+        // The rules stamp the message when it reaches the broker, before anybody hears of it (rule 11).
+        let stamp_ms = self.cloud.clock.now_ms();
         let operation = provision::operation(&message.topic);
         let mut places = vec![message.topic.as_str()];
         places.extend(operation.as_ref().map(provision::Operation::name));
@@ -212,13 +214,13 @@ impl Peer {
             }
         }
         if !ignored {
-            self.pass_on(operation, message);
+            self.pass_on(operation, message, stamp_ms);
         }
         closed_after.then(|| "fault: closed after".to_owned())
     }
 
     /// The effect of a publish that was allowed.
-    fn pass_on(&self, operation: Option<provision::Operation>, message: Message) {
+    fn pass_on(&self, operation: Option<provision::Operation>, message: Message, stamp_ms: i64) {
         if let Some(operation) = operation {
             let asker = Asker {
                 connection: self.number,
@@ -231,8 +233,6 @@ impl Peer {
         if message.topic.starts_with("$aws/") {
             return;
         }
-        // The rules stamp the message when it reaches the broker, not when it is handled (rule 11).
-        let stamp_ms = self.cloud.clock.now_ms();
         retire::apply_rules(&self.cloud, &self.client, &self.principal, &message, stamp_ms);
         self.cloud.sessions(|s| s.route(&self.client, message));
     }
