@@ -18,7 +18,7 @@ use crate::control::wire::Status;
 use crate::control::{self, Backend, Feed, Limits, Socket};
 use crate::engine::{Engine, Parts, Signal};
 use crate::exit::Exit;
-use crate::log::{self, Log};
+use crate::log::Log;
 use crate::notify::Notify;
 use crate::policy;
 use crate::store::{Machine, Store};
@@ -107,7 +107,12 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         Ok(opened) => opened,
         Err(error) => {
             let detail = Detail::of_store("opening the store", &error);
-            tracing::error!(message_id = crate::log::id::STORE_DAMAGED, remedy = detail.remedy, "{}", detail.text);
+            tracing::error!(
+                message_id = crate::log::id::STORE_DAMAGED,
+                remedy = detail.remedy,
+                "{}",
+                detail.text
+            );
             return Exit::TryAgain;
         }
     };
