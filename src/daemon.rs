@@ -20,7 +20,7 @@ use crate::control::wire::Status;
 use crate::control::{self, Backend, Feed, Limits, MetricsListener, Scrape, Socket};
 use crate::engine::{Engine, Parts, Signal};
 use crate::exit::Exit;
-use crate::log::{self, Log};
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::policy;
@@ -68,7 +68,7 @@ fn run(path: PathBuf) -> Exit {
         Err(report) => {
             // The log's level is in the configuration that cannot be read: everything at its default.
             match Log::init(tracing::Level::INFO) {
-                Ok(_) => tracing::error!(message_id = log::id::CONFIG_REFUSED, "{report}"),
+                Ok(_) => tracing::error!(message_id = crate::log::id::CONFIG_REFUSED, "{report}"),
                 Err(_) => eprintln!("{report}"),
             }
             return Exit::Config;
@@ -110,7 +110,12 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         Ok(opened) => opened,
         Err(error) => {
             let detail = Detail::of_store("opening the store", &error);
-            tracing::error!(message_id = log::id::STORE_DAMAGED, remedy = detail.remedy, "{}", detail.text);
+            tracing::error!(
+                message_id = crate::log::id::STORE_DAMAGED,
+                remedy = detail.remedy,
+                "{}",
+                detail.text
+            );
             return Exit::TryAgain;
         }
     };

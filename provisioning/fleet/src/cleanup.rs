@@ -19,7 +19,7 @@ use crate::claim;
 use crate::desired::{Code, Desired, Settings};
 use crate::error::FleetError;
 use crate::files;
-use crate::model::{Id, Kind};
+use crate::model::{Body, Id, Kind};
 use crate::plan::{count, short};
 use crate::setup::{CONFIG, ROOT, Work};
 
@@ -107,6 +107,8 @@ impl Work<'_> {
             }
         }
         found.claims.extend(self.ledger.claims().values().cloned());
+        // A run that was killed had been told that these go.
+        found.claims.extend(self.ledger.ending().iter().cloned());
         let things = self.aws.things(|n| self.tell.live(&format!("things: {n}"))).await?;
         let probe = self.aws.fleet.probe();
         found.things = things.into_iter().map(|t| t.name).filter(|n| *n != probe).collect();
@@ -146,8 +148,8 @@ impl Work<'_> {
         }
         for id in claims {
             self.tell.live(&format!("claim certificate {}", short(id)));
-            claim::end(self.aws, id).await?;
-            self.tell.line(&format!("removed claim certificate {}", short(id)));
+            self.end(id).await?;
+            self.tell.line(&format!("removed certificate {}", short(id)));
         }
         for batch in self.ledger.claims().keys().cloned().collect::<Vec<_>>() {
             let pair = claim::Pair::of(self.ledger, &batch);
@@ -164,23 +166,33 @@ impl Work<'_> {
         for (number, thing) in found.things.iter().enumerate() {
             self.tell.live(&format!("thing {} of {of}: {thing}", number + 1));
             for id in self.aws.principals(thing).await? {
-                claim::end(self.aws, &id).await?;
+                self.end(&id).await?;
             }
             patiently(|| self.aws.delete_thing(thing)).await?;
         }
         // Certificates with the fleet's policy that no thing has.
         for id in &found.devices {
             self.tell.live(&format!("device certificate {}", short(id)));
-            claim::end(self.aws, id).await?;
+            self.end(id).await?;
         }
         self.tell.line(&format!("removed {} and their certificates", count(of, "thing")));
         Ok(())
     }
 
+    async fn end(&mut self, id: &str) -> Result<(), FleetError> {
+        self.ledger.end(id)?;
+        claim::end(self.aws, id).await?;
+        Ok(self.ledger.ended(id)?)
+    }
+
     async fn remove(&mut self, id: &Id) -> Result<(), FleetError> {
         self.tell.live(&format!("removes {id}"));
         if id.kind == Kind::ThingType {
-            self.aws.deprecate_thing_type(&id.name, false).await?;
+            // Its five minutes begin anew with each deprecation: one that is out of use already is left so.
+            let deprecated = Body::ThingType { deprecated: true };
+            if self.aws.see(id).await?.is_some_and(|seen| seen.body != deprecated) {
+                self.aws.deprecate_thing_type(&id.name, false).await?;
+            }
             self.tell.live(&format!("removes {id}: AWS deletes it five minutes after its end"));
             // AWS says InvalidRequest until then.
             let waits = |e: &CallError| matches!(e.refusal, Refusal::Other | Refusal::Conflict);
@@ -194,7 +206,8 @@ impl Work<'_> {
     }
 
     /// Removes what was written here; the ledger itself goes with the last of it.
-    fn close(&self) -> Result<(), FleetError> {
+    fn close(&mut self) -> Result<(), FleetError> {
+        self.ledger.clear()?;
         let dir = self.ledger.dir().to_owned();
         for path in [dir.join(CONFIG), dir.join(ROOT), allow::path(&dir)] {
             files::remove(&path)?;

@@ -84,8 +84,8 @@ impl CodeError {
         match self {
             CodeError::File(_) => "make the file readable",
             CodeError::Missing(_) | CodeError::NoProgram(_) | CodeError::Mixed(..) => {
-                "build both for one machine (cargo build --release -p certrot-lambdas --target x86_64-unknown-linux-musl, \
-                 or aarch64-…), and name their directory with --lambdas DIR"
+                "build both for one machine with provisioning/lambdas/build, which says where they are, and name that \
+                 directory with --lambdas DIR"
             }
             CodeError::TooLarge { .. } => "make the allow-list shorter: about two million serials fit",
         }

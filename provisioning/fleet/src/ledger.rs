@@ -39,6 +39,9 @@ struct Page {
     /// Claim certificates by batch.
     #[serde(default)]
     claims: BTreeMap<String, String>,
+    /// Certificates that are being taken apart: half-way, nothing in the account says whose they were.
+    #[serde(default)]
+    ending: BTreeSet<String>,
     /// Device policies that were tried and do what they are for.
     #[serde(default)]
     checked: BTreeSet<String>,
@@ -169,9 +172,38 @@ impl Ledger {
         self.save()
     }
 
+    /// Certificates that are being taken apart.
+    pub fn ending(&self) -> &BTreeSet<String> {
+        &self.page.ending
+    }
+
+    /// Writes down that a certificate is about to be taken apart.
+    pub fn end(&mut self, certificate: &str) -> Result<(), LedgerError> {
+        if self.page.ending.insert(certificate.to_owned()) { self.save() } else { Ok(()) }
+    }
+
+    /// Writes down that a certificate is gone.
+    pub fn ended(&mut self, certificate: &str) -> Result<(), LedgerError> {
+        if self.page.ending.remove(certificate) { self.save() } else { Ok(()) }
+    }
+
+    /// Forgets everything: the account has nothing of the fleet any more.
+    pub fn clear(&mut self) -> Result<(), LedgerError> {
+        self.page.made.clear();
+        self.page.begun.clear();
+        self.page.claims.clear();
+        self.page.checked.clear();
+        self.page.ending.clear();
+        self.save()
+    }
+
     /// Removes the ledger where nothing is left that it speaks of, and the directory where nothing else is in it.
     pub fn close_if_empty(self) -> Result<(), LedgerError> {
-        if !(self.page.made.is_empty() && self.page.begun.is_empty() && self.page.claims.is_empty()) {
+        if !(self.page.made.is_empty()
+            && self.page.begun.is_empty()
+            && self.page.claims.is_empty()
+            && self.page.ending.is_empty())
+        {
             return Ok(());
         }
         files::remove(&self.dir.join(FILE))?;
