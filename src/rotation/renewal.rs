@@ -60,7 +60,9 @@ impl Rotation {
         let born = s.certificate.map_or(0, |c| c.not_before).max(s.issued_at);
         let ends = s.token_ends.unwrap_or(0).max(born.saturating_add(TOKEN_LIFE));
         // One from the future was saved under a wrong clock: when it ends is not known, but no later than this.
-        let left = if wall < born { TOKEN_LIFE } else { ends.saturating_sub(wall) };
+        // Nor does a clock that has just been stepped say (rule 27).
+        let unknown = wall < born || now.boot < self.clock.held_until;
+        let left = if unknown { TOKEN_LIFE } else { ends.saturating_sub(wall) };
         let token_ends = boot_of(now.boot).saturating_add(left.saturating_mul(1_000));
         self.successor = SuccessorMemory { of: Some(s.generation), token_ends, ..SuccessorMemory::default() };
         if s.asked == Asked::Never {
