@@ -11,7 +11,9 @@ use crate::control::wire::{
     Mark as WireMark, Retire, Rotation as WireRotation, State as WireState, Status, Time,
 };
 use crate::log::id;
-use crate::rotation::{Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Stage, State, Wait, Why};
+use crate::rotation::{
+    Carrier, Current, Effect, Link, Mark, Now, Origin, Rotation, Rule, Stage, State, Wait, Why,
+};
 use crate::story::{ATTEMPTS_OF_WEATHER, Story, now, rule_word, stage_word};
 use crate::world::World;
 use crate::x509;
@@ -68,7 +70,7 @@ pub fn status(
             failures: if connected { 0 } else { machine.connect_failures() },
             remedy: story.connection.as_ref().map(|d| d.remedy.clone()),
             retry_at: match machine.state() {
-                State::Waiting(wait) if !connected => Some(wall_of(wait.until, at)),
+                State::Waiting(wait) if !connected && !is_endless(wait.why) => Some(wall_of(wait.until, at)),
                 _ => None,
             },
         },
@@ -266,12 +268,16 @@ fn words(world: &World, machine: &Rotation, story: &Story, at: &Now) -> (WireSta
         State::New => (WireState::Inspecting, "starting".to_owned(), None),
         State::Working(effect) => working(effect, &thing),
         State::Waiting(wait) => {
-            let (state, why) = waiting(wait, machine, story, &thing);
-            // These end by a person, not by time.
-            let endless = matches!(wait.why, Why::Offline | Why::Foreign | Why::Serial);
-            (state, why, (!endless).then(|| wall_of(wait.ends, at)))
+            let due = machine.due(at).map(|due| due.rule);
+            let (state, why) = waiting(wait, due, story, &thing);
+            (state, why, (!is_endless(wait.why)).then(|| wall_of(wait.ends, at)))
         }
     }
+}
+
+/// What ends by a person, not by time.
+fn is_endless(why: Why) -> bool {
+    matches!(why, Why::Offline | Why::Foreign | Why::Serial)
 }
 
 fn working(effect: Effect, thing: &str) -> (WireState, String, Option<Time>) {
@@ -297,15 +303,18 @@ fn working(effect: Effect, thing: &str) -> (WireState, String, Option<Time>) {
     (state, words, None)
 }
 
-fn waiting(wait: Wait, machine: &Rotation, story: &Story, thing: &str) -> (WireState, String) {
+fn waiting(wait: Wait, due: Option<Rule>, story: &Story, thing: &str) -> (WireState, String) {
     let text = |detail: &Option<crate::world::Detail>| {
         detail.as_ref().map_or_else(String::new, |d| format!(": {}", d.text))
     };
     let connection = text(&story.connection);
     let renewal = text(&story.renewal);
     match wait.why {
-        Why::NotDue => match machine.due_rule() {
-            Some(rule) => (WireState::Steady, format!("nothing to do until the next rotation ({rule})")),
+        Why::NotDue => match due {
+            Some(rule) => {
+                let words = format!("nothing to do until the next rotation ({})", rule_word(rule));
+                (WireState::Steady, words)
+            }
             None => (WireState::Steady, "nothing to do; no rotation is scheduled".to_owned()),
         },
         Why::Clock => (
@@ -330,6 +339,9 @@ fn waiting(wait: Wait, machine: &Rotation, story: &Story, thing: &str) -> (WireS
         }
         Why::Unreachable if story.connection.as_ref().is_some_and(|d| d.code == "throttled") => {
             (WireState::Waiting, format!("the cloud puts connections off{connection}"))
+        }
+        Why::Unreachable if story.connection.as_ref().is_some_and(|d| d.code == "untrusted-server") => {
+            (WireState::Waiting, format!("the endpoint is reached and not trusted{connection}"))
         }
         Why::Unreachable => (WireState::Waiting, format!("the endpoint cannot be reached{connection}")),
         Why::Refused => (WireState::Waiting, format!("the cloud refuses the certificate in use{connection}")),

@@ -178,16 +178,6 @@ impl Rotation {
         [scheduled, ordered].into_iter().flatten().min()
     }
 
-    /// Which rule comes next, in the words of the configuration; `None` where nothing is scheduled.
-    pub fn due_rule(&self) -> Option<&'static str> {
-        let certificate = self.disk.as_ref()?.current()?.certificate?;
-        let due = self.policy.enabled.then(|| schedule::due(&certificate, &self.policy)).flatten()?;
-        Some(match due.rule {
-            Rule::MaxAge => "max-age",
-            _ => "renew-before",
-        })
-    }
-
     /// Rule 28: what is overdue when the program starts waits a random while.
     pub(super) fn overdue_from(&mut self, now: &Now) -> Boot {
         if let Some(from) = self.clock.overdue_from {

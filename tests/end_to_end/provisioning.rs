@@ -97,6 +97,7 @@ fn without_a_serial_the_daemon_waits_and_an_operator_gives_it_once() {
     let mut device = Device::new().without_serial().expect_errors(&["serial-missing"]).start();
     let status = device.wait_for("a wait for the serial", |s| s["state"] == "awaiting-serial");
     assert!(status["why"].as_str().is_some_and(|w| w.contains("certrotctl provision SERIAL")), "{status:#}");
+    assert_eq!(status["connection"]["retryAt"], serde_json::Value::Null, "it ends by a person: {status:#}");
     assert_eq!(device.twin().event_count(), 0, "the cloud was asked for nobody\n{}", device.story());
     let bad = device.ctl(&["provision", "a/b"]);
     assert_eq!(bad.status.code(), Some(64), "{bad:?}");

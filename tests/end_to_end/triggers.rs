@@ -132,6 +132,17 @@ fn a_message_that_names_the_certificate_in_use_rotates_it_once_even_when_retaine
 }
 
 #[test]
+fn an_order_of_the_cloud_that_waits_is_what_status_names() {
+    let device = Device::new().start(); // a rotation an hour at most
+    device.wait_steady(1);
+    let order = json!({"ifCertificateId": device.certificate_id()}).to_string();
+    device.twin().publish(&rotate_topic(&device), order.as_bytes(), false);
+    let status = device.wait_for("the order", |s| s["rotation"]["rule"] == "cloud");
+    assert!(says(&status["why"], "cloud"), "one rule in both places: {status:#}");
+    device.finish();
+}
+
+#[test]
 fn a_message_for_another_certificate_does_nothing_and_does_not_shut_out_the_next_one() {
     let device = Device::new().rate(60).toml(OBEDIENT).start();
     device.wait_steady(1);
