@@ -239,11 +239,12 @@ impl Rotation {
                     Some((_, Mark::Clear | Mark::Retired)) => Some(Record::Marked(n, Mark::Refused)),
                     _ => None,
                 };
-                if let Some(record) = record {
-                    // The first of its kind: refusals before it say nothing of how long rights take to be seen.
+                if record.is_some() || slot.is_none() {
+                    // The first of its kind, as far as is known while the disk is read again: refusals before it say
+                    // nothing of how long rights take to be seen.
                     self.gates.prove.reset();
-                    self.next = Some(Effect::Record(record));
                 }
+                self.next = record.map(Effect::Record);
                 self.gates.prove.fail(Pace::UNFIT, now, None);
             }
             Outcome::Failed(Trouble::Lost) => {

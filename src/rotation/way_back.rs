@@ -83,7 +83,9 @@ impl Rotation {
         let open = !self.is_current(first) || self.way_back_is_open(first, now) || stuck;
         let target = if open { pairs.iter().copied().find(|n| !self.round.contains(n)) } else { Some(first) };
         if let Some(n) = target {
-            let why = if open { Why::NothingWorks } else { self.connect_why(n) };
+            // Before anything was refused, there is only a session to make.
+            let refused = !self.round.is_empty() || !self.refused.is_empty();
+            let why = if open && refused { Why::NothingWorks } else { self.connect_why(n) };
             return self.connect(Carrier::Generation(n), why, now, later);
         }
         // Every pair was refused in this round (rule 20).

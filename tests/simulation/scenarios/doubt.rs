@@ -264,3 +264,34 @@ fn a_pair_that_is_taken_up_again_has_its_whole_retire_delay_again() {
     assert!(switched > 9 * HOUR, "it came back to the newer one");
     assert!(committed >= switched + 6 * HOUR, "committed {} min after", (committed - switched) / MINUTE);
 }
+
+#[test]
+fn a_session_that_ends_before_the_first_switch_is_not_told_as_a_refusal() {
+    let mut world = World::new(&policy(), nothing(), Cloud::default(), Some(u32::MAX));
+    until(&mut world, Effect::Record(Record::Proved(1)));
+    world.end(End::Closed);
+    let horizon = world.boot + HOUR;
+    while world.disk.current == Current::Absent && world.boot < horizon {
+        assert_ne!(world.machine.last_why(), Some(Why::NothingWorks), "nobody has refused anything");
+        world.end(End::Kind);
+    }
+    assert_eq!(world.disk.current, Current::Names(1));
+}
+
+#[test]
+fn rights_that_come_late_are_tried_again_soon_also_where_the_disk_changed_during_the_proof() {
+    let mut world = World::new(&policy(), nothing(), Cloud::default(), Some(u32::MAX));
+    for _ in 0..7 {
+        until(&mut world, Effect::Prove(1));
+        world.end(End::Refused);
+    }
+    until(&mut world, Effect::Prove(1));
+    world.end(End::Changed);
+    world.end(End::Unfit);
+    let unfit = world.boot;
+    while world.disk.current == Current::Absent && world.boot < unfit + 2 * HOUR {
+        world.end(End::Kind);
+    }
+    let waited = (world.boot - unfit) / MINUTE;
+    assert!(waited < 15, "it had to wait {waited} minutes for what a reset would have had in one");
+}
