@@ -11,6 +11,7 @@
 //! follows is not guarded. Nothing is kept between commits: a handler that dies after any call is finished by the next
 //! commit, which finds what is left by ListThingPrincipals.
 
+mod steps;
 mod words;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use words::{Call, Commit, Outcome, Reason, Reply, Verdict};
 use crate::record::{COMMIT_ATTRIBUTE, RECLAIM_ATTRIBUTE, Reclaim, Record};
 use crate::registry::{Certificate, Status, Thing};
 use crate::serial::Serial;
+use steps::{Blow, Read, Step, Then, Victim};
 
 /// One handling of one commit, or of one finding of the sweep.
 #[derive(Clone, Debug)]
@@ -311,69 +313,6 @@ impl Retire {
     fn policies(&mut self, victim: usize, left: Vec<String>) {
         self.step = if left.is_empty() { Step::FromThing { victim } } else { Step::Policy { victim, left } };
     }
-}
-
-/// An older certificate, with its status as last seen.
-#[derive(Clone, Debug)]
-struct Victim {
-    id: String,
-    status: Status,
-}
-
-impl Victim {
-    fn unread(id: String) -> Self {
-        Victim { id, status: Status::Unknown }
-    }
-}
-
-/// Where the handling stands; each state but the last has one call outstanding.
-#[derive(Clone, Debug)]
-enum Step {
-    Whose { thing_type: String },
-    List,
-    Committer,
-    Others { left: Vec<String> },
-    Guard { blow: Blow, victim: usize, read: Read },
-    Kill { blow: Blow, victim: usize },
-    Thing,
-    Record { attributes: BTreeMap<String, String>, version: Option<i64> },
-    Reply { reply: Reply, then: Then },
-    Policies { victim: usize },
-    Policy { victim: usize, left: Vec<String> },
-    FromThing { victim: usize },
-    Delete { victim: usize, tries: u32 },
-    Pause { victim: usize, tries: u32 },
-    End,
-}
-
-/// What follows a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    Clear,
-    Stop,
-}
-
-/// The two changes of status, in the order of rule 13.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blow {
-    Inactive,
-    Revoked,
-}
-
-impl Blow {
-    fn status(self) -> Status {
-        match self {
-            Blow::Inactive => Status::Inactive,
-            Blow::Revoked => Status::Revoked,
-        }
-    }
-}
-
-/// The two readings of X before a blow; its status, which an operator changes, comes last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Read {
-    Things,
-    Status,
 }
 
 /// What is wrong with a commit by itself, before the registry is asked (rule 11).
