@@ -20,6 +20,7 @@ use crate::control::wire::Status;
 use crate::control::{self, Backend, Feed, Limits, MetricsListener, Scrape, Socket};
 use crate::engine::{Engine, Parts, Signal};
 use crate::exit::Exit;
+use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
@@ -61,8 +62,11 @@ fn check(path: &Path) -> Exit {
 }
 
 fn run(path: PathBuf) -> Exit {
-    // A core file would hold the key in use, wherever the system keeps core files; the unit says the same.
-    let no_core = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    // A core file would hold the key in use, wherever the system keeps core files; the unit says the same. Not dumpable:
+    // neither does a core file go to a pipe of core_pattern's, which no limit stops, nor may another process of this
+    // user read our memory (prctl(2), ptrace(2)).
+    let no_core = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
+        .and_then(|()| nix::sys::prctl::set_dumpable(false));
     let (config, warnings) = match Config::load(&path, &Facts::gather(&path, Purpose::Run)) {
         Ok(loaded) => loaded,
         Err(report) => {
@@ -146,6 +150,7 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         events: feed.clone(),
         orders,
         metrics: scrape.clone(),
+        hooks: Arc::new(|| Hooks::from_environment().said()),
         now: Arc::new(move || story::now(&clock)),
         operators: operators_reader,
     };
@@ -169,6 +174,7 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         config_path,
         log,
         notify,
+        hooks: Hooks::from_environment(),
         orders: orders_reader,
         feed,
         status,

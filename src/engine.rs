@@ -25,6 +25,7 @@ use crate::cloud::payload::{Condition, parse_rotate};
 use crate::cloud::topics;
 use crate::control::wire::{Configuration, Problem, Status, Time};
 use crate::control::{self, Feed};
+use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::notify::Notify;
 use crate::orders;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub log: Log,
     /// systemd.
     pub notify: Notify,
+    /// Who is told of each switch.
+    pub hooks: Hooks,
     /// Orders from the control socket.
     pub orders: mpsc::Receiver<control::Order>,
     /// Events to the control socket.
@@ -75,6 +78,7 @@ pub struct Engine {
     config_path: PathBuf,
     log: Log,
     notify: Notify,
+    hooks: Hooks,
     orders: mpsc::Receiver<control::Order>,
     status: watch::Sender<Arc<Status>>,
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
@@ -104,6 +108,7 @@ impl Engine {
             config_path: parts.config_path,
             log: parts.log,
             notify: parts.notify,
+            hooks: parts.hooks,
             orders: parts.orders,
             status: parts.status,
             operators: parts.operators,
@@ -313,6 +318,9 @@ impl Engine {
             self.line = line;
         }
         self.tell_alerts(&at);
+        if let Some(certificate) = &status.certificate {
+            self.hooks.see(certificate);
+        }
         self.status.send_replace(Arc::new(status));
     }
 

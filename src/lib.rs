@@ -34,6 +34,7 @@
 //! | [`story`], [`status`] | what people are told: events, history, log; the status document and its alerts | change anything |
 //! | [`metrics`] | the same for a Prometheus server: gauges off the status, counters off the events | count anything twice |
 //! | [`doctor`] | tries every step that can be tried without minting a certificate | take the live session's client id |
+//! | [`hooks`] | rings for the hook runner, reads what hooks said; [`hooks::run`] is that runner, root's | run a hook in the daemon |
 //! | [`ctl`] | `certrotctl`: arguments, words on the screen, exit codes | know more than the wire |
 //!
 //! Bytes become types once, at the edge, and types become bytes once. Adapters do not import each other; imports run one
@@ -63,6 +64,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod engine;
 pub mod exit;
+pub mod hooks;
 pub mod keys;
 pub mod log;
 pub mod metrics;

@@ -38,6 +38,8 @@ pub mod id {
     pub const SERIAL_MISSING: &str = "c0dd6cde37644e8b9e896d6559a60d28";
     /// The claim cannot be used.
     pub const CLAIM_UNUSABLE: &str = "eb3f279996974fb8bdd1235262644ada";
+    /// A hook failed after a switch; it is tried again.
+    pub const HOOK_FAILED: &str = "d33d97cc0631426689e5883cef249add";
 }
 
 /// The running log; its level can be changed.
@@ -146,6 +148,8 @@ fn is_journal(stream: Option<&str>, descriptor: impl AsFd) -> bool {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    const CATALOGUE: &str = include_str!("../systemd/certrotd.catalog");
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
@@ -229,9 +233,15 @@ mod tests {
             CONFIG_REFUSED,
             SERIAL_MISSING,
             CLAIM_UNUSABLE,
+            HOOK_FAILED,
         ];
         let lower_hex = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase();
         assert!(all.iter().all(|id| id.len() == 32 && id.chars().all(lower_hex)));
+        for id in &all {
+            assert!(CATALOGUE.contains(&format!("-- {id}\n")), "{id} has no entry in the catalogue");
+        }
+        let entries = CATALOGUE.lines().filter(|line| line.starts_with("-- ")).count();
+        assert_eq!(entries, all.len(), "each entry of the catalogue is an id of ours");
         let count = all.len();
         all.sort_unstable();
         all.dedup();

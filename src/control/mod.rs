@@ -47,6 +47,8 @@ pub struct Backend {
     pub orders: mpsc::Sender<Order>,
     /// Makes the Prometheus text.
     pub metrics: Scrape,
+    /// What the hooks said, for the `hooks` of a status.
+    pub hooks: Arc<dyn Fn() -> wire::Hooks + Send + Sync>,
     /// The wall clock, for the `now` of a status.
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
     /// The uids that may change things; a reload sends new ones.

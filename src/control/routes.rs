@@ -177,7 +177,8 @@ fn status(shared: &Shared) -> Result<Response<Content>, Problem> {
     if shared.backend.status.has_changed().is_err() {
         return Err(gone());
     }
-    let status = shared.backend.status.borrow().at((shared.backend.now)());
+    let mut status = shared.backend.status.borrow().at((shared.backend.now)());
+    status.hooks = (shared.backend.hooks)();
     Ok(json(&status))
 }
 

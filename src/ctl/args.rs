@@ -70,6 +70,25 @@ pub enum Command {
     Disconnect,
     /// Accept a store that was copied from another machine
     Adopt,
+    /// Run the hooks that have not seen the pair in use (certrotd-rotated.service does)
+    #[command(hide = true)]
+    Hooks {
+        /// The daemon's store
+        #[arg(long, value_name = "DIR")]
+        store: PathBuf,
+        /// The directory of hooks
+        #[arg(long, value_name = "DIR")]
+        run: PathBuf,
+        /// Where their results are kept
+        #[arg(long, value_name = "FILE")]
+        results: PathBuf,
+        /// The daemon's bell, taken down first
+        #[arg(long, value_name = "FILE")]
+        bell: Option<PathBuf>,
+        /// How long one hook may take
+        #[arg(long, value_name = "D", default_value = "60s", value_parser = duration)]
+        timeout: Duration,
+    },
 }
 
 /// What `wait` waits for.

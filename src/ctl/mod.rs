@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use crate::control::client::{Client, ClientError};
 use crate::control::wire::{Accepted, CheckReport, HistoryEntry, ProvisionRequest, Status};
 use crate::exit::Exit;
+use crate::hooks;
 use args::{Args, Command};
 use words::{Paint, clean};
 
@@ -36,6 +37,10 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
+    if let Command::Hooks { store, run, results, bell, timeout } = args.command {
+        return hooks::run::main(&hooks::run::Run { store, hooks: run, results, bell, patience: timeout })
+            .into();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -141,6 +146,7 @@ async fn run(args: Args) -> Result<Exit, Failure> {
         Command::Connect => order(&client, &out, "/v1/connect", &json!({})).await,
         Command::Disconnect => order(&client, &out, "/v1/disconnect", &json!({})).await,
         Command::Adopt => order(&client, &out, "/v1/adopt", &json!({})).await,
+        Command::Hooks { .. } => Ok(Exit::Software), // run before, without a runtime
     }
 }
 

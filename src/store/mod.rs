@@ -19,6 +19,7 @@
 mod change;
 mod error;
 mod finding;
+mod in_use;
 mod inspect;
 mod ledger;
 mod machine;
@@ -36,6 +37,7 @@ use std::path::Path;
 
 pub use error::StoreError;
 pub use finding::{Astray, Finding};
+pub use in_use::InUse;
 pub use ledger::{Device, HISTORY_LENGTH, HistoryEntry};
 pub use machine::Machine;
 pub use state::{NewGeneration, Pair, Requests, State, Token};

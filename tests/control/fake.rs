@@ -64,6 +64,7 @@ impl Fake {
             events: feed.clone(),
             orders,
             metrics: Arc::new(|| "certrotd_up 1\n".to_owned()),
+            hooks: Arc::new(wire::Hooks::default),
             now: Arc::new(|| Time::from_seconds(NOW)),
             operators: operating,
         };

@@ -194,6 +194,10 @@ pub struct Retire {
 pub struct Hooks {
     /// The generation they last ran for.
     pub generation: Option<u32>,
+    /// Its certificate id; another one than the certificate's in use says that they are still to run for that.
+    pub certificate_id: Option<String>,
+    /// When the last of them ended.
+    pub at: Option<Time>,
     /// Each of them, in the order they ran.
     pub results: Vec<HookResult>,
 }

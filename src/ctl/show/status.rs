@@ -234,7 +234,10 @@ fn retire(status: &Status) -> String {
 }
 
 fn hooks(status: &Status) -> String {
-    let of = status.hooks.generation.map(|g| format!("generation {g}: ")).unwrap_or_default();
+    let seen = status.hooks.certificate_id.as_ref();
+    let behind = status.certificate.as_ref().filter(|c| seen.is_some_and(|id| *id != c.id));
+    let due = behind.map(|c| format!("still to run for generation {}; ", c.generation)).unwrap_or_default();
+    let of = due + &status.hooks.generation.map(|g| format!("generation {g}: ")).unwrap_or_default();
     if status.hooks.results.is_empty() {
         return format!("{of}none");
     }

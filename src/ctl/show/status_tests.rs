@@ -56,6 +56,7 @@ fn steady() -> Status {
         hooks: Hooks {
             generation: Some(7),
             results: vec![HookResult { name: "10-nginx".into(), ok: true, text: None }],
+            ..Hooks::default()
         },
         generations: vec![generation(6, Mark::Retired, false), generation(7, Mark::Clear, true)],
         ..fresh(State::Steady, "nothing to do until the next rotation")
