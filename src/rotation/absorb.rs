@@ -122,6 +122,10 @@ impl Rotation {
             self.round.push(n);
         }
         match self.refused.iter_mut().find(|r| r.of == n) {
+            // What was refused while its token ran says nothing of a time when it cannot come alive any more (rule 1).
+            Some(r) if self.successor.token_ends_between(n, r.first, now.boot) => {
+                *r = Refusals { of: n, count: 1, first: now.boot, last: now.boot };
+            }
             Some(r) => (r.count, r.last) = (r.count.saturating_add(1), now.boot),
             None => self.refused.push(Refusals { of: n, count: 1, first: now.boot, last: now.boot }),
         }
@@ -227,7 +231,6 @@ impl Rotation {
             Outcome::Failed(Trouble::Refused) => {
                 self.count_refusal(n, now);
                 self.successor.may_register = true;
-                self.successor.refused_at = Some(now.boot);
                 self.gates.prove.fail(Pace::PROVE, now, None);
             }
             Outcome::Failed(Trouble::Unfit) => {

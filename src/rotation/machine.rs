@@ -97,8 +97,6 @@ pub(super) struct SuccessorMemory {
     pub may_register: bool,
     /// The request about to be sent is the only one that was ever without an answer.
     pub sole: bool,
-    /// When a proof was last refused.
-    pub refused_at: Option<Boot>,
     /// The last verdict of RegisterThing was that this very request cannot succeed.
     pub invalid: bool,
 }

@@ -82,9 +82,7 @@ impl Rotation {
 
     /// Says whether, at that time since boot, so many seconds had passed since the end of the token.
     fn token_had_ended(&self, s: &Slot, boot: Boot, since: i64) -> bool {
-        let memory = &self.successor;
-        memory.of == Some(s.generation)
-            && boot_of(boot) >= memory.token_ends.saturating_add(since.saturating_mul(1_000))
+        self.successor.token_had_ended(s.generation, boot, since)
     }
 
     fn token_has_ended(&self, s: &Slot, now: &Now) -> bool {
@@ -115,9 +113,12 @@ impl Rotation {
         let patience = if alone { self.policy.fallback_after.max(SEEN_WITHIN) } else { SEEN_WITHIN };
         // Not at the token's end itself: a RegisterThing that was accepted just before it is seen minutes later
         // (rule 3), and the walk shows two certificates alive if this one is dropped in between. Nor after one
-        // refusal, which is weather: the last of three over a quarter of an hour must lie behind that end.
+        // refusal, which is weather: three over a quarter of an hour must lie behind that end, all of them. (One that
+        // an operator held inactive until then was refused often before, and is alive: `count_refusal` begins anew.)
         self.has_been_refused_long(s.generation)
-            && self.successor.refused_at.is_some_and(|at| self.token_had_ended(s, at, patience))
+            && self.refusals(s.generation).is_some_and(|r| {
+                self.token_had_ended(s, r.first, 0) && self.token_had_ended(s, r.last, patience)
+            })
     }
 
     pub(super) fn renew(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
@@ -196,6 +197,17 @@ impl Rotation {
         let from = now.boot + share(millis(window), now.dice);
         self.clock.overdue_from = Some(from);
         from
+    }
+}
+
+impl SuccessorMemory {
+    fn token_had_ended(&self, of: u32, boot: Boot, since: i64) -> bool {
+        self.of == Some(of) && boot_of(boot) >= self.token_ends.saturating_add(since.saturating_mul(1_000))
+    }
+
+    /// Says whether the token of that pair ended after the one moment and by the other.
+    pub(super) fn token_ends_between(&self, of: u32, after: Boot, by: Boot) -> bool {
+        !self.token_had_ended(of, after, 0) && self.token_had_ended(of, by, 0)
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::identity::Boot;
 use super::identity::{Mark, Origin, Record, Slot, Stage};
 use super::language::{Carrier, Effect, MachineChange, Now, RetireMode, Trouble, Why};
-use super::machine::{Link, Rotation};
+use super::machine::{Link, Refusals, Rotation};
 use super::plan::{Later, millis, seconds, share};
 
 impl Rotation {
@@ -151,11 +151,13 @@ impl Rotation {
     }
 
     pub(super) fn has_been_refused_long(&self, n: u32) -> bool {
-        self.refused.iter().any(|r| {
-            r.of == n
-                && r.count >= REFUSED_TIMES
-                && seconds(r.last.saturating_sub(r.first)) * 1000 >= REFUSED_FOR
+        self.refusals(n).is_some_and(|r| {
+            r.count >= REFUSED_TIMES && seconds(r.last.saturating_sub(r.first)) * 1000 >= REFUSED_FOR
         })
+    }
+
+    pub(super) fn refusals(&self, n: u32) -> Option<&Refusals> {
+        self.refused.iter().find(|r| r.of == n)
     }
 
     pub(super) fn claim_is_open(&self, now: &Now) -> bool {
@@ -184,7 +186,7 @@ impl Rotation {
     pub(super) fn connect_why(&self, n: u32) -> Why {
         if self.contested {
             Why::Contested
-        } else if self.refused.iter().any(|r| r.of == n) {
+        } else if self.refusals(n).is_some() {
             Why::Refused
         } else if self.gates.connect.failures == 0 {
             Why::StartJitter

@@ -34,6 +34,26 @@ fn one_that_was_refused_long_and_is_accepted_at_the_last_moment_has_its_quarter_
 }
 
 #[test]
+fn one_that_an_operator_held_until_its_tokens_end_is_not_dropped_for_what_was_refused_before_it_rule_1() {
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
+    disk.current = Current::Names(n);
+    // Its token ends 1,100 s after boot; it is registered, and the answer was lost.
+    add(&mut disk, &mut cloud, 2_500, Stage::Issued, Asked::Unanswered, true);
+    let mut world = World::new(&policy(), disk, cloud, Some(u32::MAX));
+    super::deactivate(&mut world, 1, 1_100_000);
+    // Then the connection that works is lost, and two more are refused: weather.
+    let mut weather = [End::ConnackLost, End::Refused, End::Refused].into_iter();
+    while world.boot < 3 * HOUR {
+        assert_ne!(world.action, Action::Do(Effect::Remove(2)), "alive, and dropped");
+        let proves = world.action == Action::Do(Effect::Prove(2)) && world.boot >= 1_100_000;
+        let end = if proves { weather.next().unwrap_or(End::Kind) } else { End::Kind };
+        world.end(end);
+    }
+    assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
+}
+
+#[test]
 fn the_only_pair_of_a_device_is_kept_until_the_claim_would_be_turned_to_rules_1_and_20() {
     let first = |hidden: Boot| {
         let (mut disk, mut cloud) = (nothing(), Cloud::default());
