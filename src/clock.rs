@@ -88,6 +88,15 @@ impl Clock {
         }
     }
 
+    /// Waits so long in real time. The kernel wakes us once, at the end; tokio's own timers wake an idle process at each
+    /// level of their wheel on the way there.
+    pub async fn pause(&self, time: Duration) {
+        let spec = TimeSpec::from_duration(time);
+        if wait(TimerClock::CLOCK_MONOTONIC, spec, TimerSetTimeFlags::empty()).await.is_err() {
+            tokio::time::sleep(time).await;
+        }
+    }
+
     /// Waits until somebody sets the wall clock (a time service at first boot, an operator), or a year has passed; for
     /// ever where the kernel has no timer left.
     pub async fn stepped(&self) {
@@ -215,6 +224,13 @@ mod tests {
         assert!(fast.boot() >= until);
         assert!(fast.wall() >= wall + 3_599, "{} after {wall}", fast.wall());
         assert!(real.boot() - began < 5_000);
+    }
+
+    #[test]
+    fn a_pause_takes_its_time_in_real_time_however_fast_the_clock_runs() {
+        let (fast, began) = (clock(360_000, 0), std::time::Instant::now());
+        block_on(fast.pause(Duration::from_millis(30)));
+        assert!(began.elapsed() >= Duration::from_millis(30));
     }
 
     #[test]

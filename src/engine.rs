@@ -37,7 +37,7 @@ use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
 use crate::x509;
 
 use examine::Examination;
-use waits::{done, examined, pause, sleep};
+use waits::{done, examined, pulse, sleep};
 
 /// What the engine is made with.
 pub struct Parts {
@@ -131,8 +131,9 @@ impl Engine {
         let watch_steps =
             move || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(async move { clock.stepped().await }) };
         let mut stepped = watch_steps();
-        let pulse = self.notify.watchdog_interval();
-        let mut next_pulse = pulse.map(|interval| Instant::now() + interval);
+        let interval = self.notify.watchdog_interval();
+        let next_pulse = || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(pulse(clock, interval)) };
+        let mut pulse_is_due = next_pulse();
         self.notify.watchdog();
         self.turn(Input::Woke);
         loop {
@@ -162,11 +163,11 @@ impl Engine {
                     stepped = watch_steps();
                     self.turn(Input::Woke);
                 }
-                () = pause(next_pulse), if next_pulse.is_some() => {
+                () = &mut pulse_is_due => {
                     if self.is_healthy() {
                         self.notify.watchdog();
                     }
-                    next_pulse = pulse.map(|interval| Instant::now() + interval);
+                    pulse_is_due = next_pulse();
                 }
             }
         }

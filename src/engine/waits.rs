@@ -1,5 +1,7 @@
 //! What the main loop waits for, each as a future that never ends where there is nothing to wait for.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::Examination;
@@ -32,10 +34,10 @@ pub(super) async fn sleep(clock: Clock, until: Option<u64>) {
     }
 }
 
-/// Waits until a moment of the process; for ever where there is none.
-pub(super) async fn pause(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
+/// Waits until the watchdog wants to hear of us again; for ever where there is none.
+pub(super) async fn pulse(clock: Clock, interval: Option<Duration>) {
+    match interval {
+        Some(interval) => clock.pause(interval).await,
         None => std::future::pending().await,
     }
 }

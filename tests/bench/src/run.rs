@@ -79,12 +79,13 @@ impl Life {
         life.restart(program, column)
     }
 
-    /// A device that was provisioned, has rotated and is left alone.
+    /// A device that was provisioned, has rotated and is left alone: nobody reads its events, which would wake it.
     pub fn quiet(program: &Path) -> Result<Self, BenchError> {
         let life = Self::begin(program)?;
         let mut unwanted = Column::default();
         life.provision(&mut unwanted)?;
         life.rotate(&mut unwanted)?;
+        life.feed.close();
         Ok(life)
     }
 

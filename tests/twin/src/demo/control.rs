@@ -88,7 +88,10 @@ impl DaemonEvent {
 
 /// The daemon's events, read on a thread of its own from the first one on.
 #[derive(Clone, Default)]
-pub struct Feed(Arc<Mutex<Vec<DaemonEvent>>>);
+pub struct Feed {
+    events: Arc<Mutex<Vec<DaemonEvent>>>,
+    stream: Option<Arc<UnixStream>>,
+}
 
 impl Feed {
     /// Reads from the socket until the daemon closes it.
@@ -97,25 +100,32 @@ impl Feed {
         // An id of before its start: everything that it still keeps comes first.
         let request = "GET /v1/events HTTP/1.0\r\nHost: certrotd\r\nLast-Event-ID: 1\r\n\r\n";
         stream.write_all(request.as_bytes())?;
-        let feed = Self::default();
+        let feed = Self { stream: Some(Arc::new(stream.try_clone()?)), ..Self::default() };
         let kept = feed.clone();
         let read = move || kept.read(BufReader::new(stream));
         std::thread::Builder::new().name("events".into()).spawn(read)?;
         Ok(feed)
     }
 
+    /// Reads no further; the daemon has one reader less.
+    pub fn close(&self) {
+        if let Some(stream) = &self.stream {
+            let _ended = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     fn read(&self, stream: impl BufRead) {
         for line in stream.lines() {
             let Ok(line) = line else { return };
             if let Some(event) = line.strip_prefix("data: ").and_then(|d| serde_json::from_str(d).ok()) {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
             }
         }
     }
 
     /// How many have come.
     pub fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Says whether none has come.
@@ -125,7 +135,7 @@ impl Feed {
 
     /// The first one from number `since` on that `wanted` accepts.
     pub fn find(&self, since: usize, wanted: impl Fn(&DaemonEvent) -> bool) -> Option<DaemonEvent> {
-        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events.iter().skip(since).find(|e| wanted(e)).cloned()
     }
 }
