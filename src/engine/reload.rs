@@ -24,6 +24,7 @@ impl Engine {
             }
             Err(report) => {
                 let detail = format!("the new configuration is refused and the old one stays:\n{report}");
+                tracing::warn!(message_id = crate::log::id::CONFIG_REFUSED, "{detail}");
                 Err(Problem::configuration(detail, "correct the file, then certrotctl reload"))
             }
         };
