@@ -3,12 +3,14 @@
 //! Reads the machine, the world and the story; changes nothing. The same words go to `status`, to systemd's STATUS and
 //! to the journal.
 
+mod rotation;
+
 use std::sync::Arc;
 
 use crate::config::{MachineChange, RetireMode};
 use crate::control::wire::{
     Alert, Certificate, Clock as WireClock, Configuration, Connection, Generation, Hooks, Level,
-    Mark as WireMark, Retire, Rotation as WireRotation, State as WireState, Status, Time,
+    Mark as WireMark, Retire, State as WireState, Status, Time,
 };
 use crate::log::id;
 use crate::rotation::{
@@ -51,7 +53,6 @@ pub fn status(
         })
     });
     let connected = matches!(machine.link(), Link::Up { carrier: Carrier::Generation(_), .. });
-    let due = machine.due(at);
     let pending = disk.and_then(|d| d.pending);
     Status {
         now: Time::default(),
@@ -75,14 +76,7 @@ pub fn status(
             },
         },
         certificate,
-        rotation: WireRotation {
-            enabled: machine.policy().enabled,
-            due_at: due.map(|d| Time::from_seconds(d.at)),
-            rule: due.map(|d| rule_word(d.rule).to_owned()),
-            overdue_seconds: 0,
-            last_result: story.last.clone(),
-            failures: story.failures,
-        },
+        rotation: rotation::to_wire(world, machine, story, at),
         retire: Retire {
             pending: pending.is_some() && world.config.retire.mode == RetireMode::CommitTopic,
             mode: world.config.retire.mode.as_str().to_owned(),

@@ -154,6 +154,15 @@ pub struct Rotation {
     pub last_result: Option<LastResult>,
     /// Failures in a row.
     pub failures: u32,
+    /// `rotation.max-age` in force, such as `90d`, or `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<String>,
+    /// `rotation.renew-before` in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renew_before: Option<String>,
+    /// `rotation.check-interval` in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_interval: Option<String>,
 }
 
 /// How the last rotation ended.
