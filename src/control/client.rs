@@ -71,6 +71,18 @@ impl Client {
         })
     }
 
+    /// Passes a request on and its answer back, refusals and streams too; nothing of it is read here.
+    pub async fn relay(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        after: Option<u64>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let sent = timeout(self.patience, self.send(method, path, body, after)).await;
+        sent.map_err(|_| self.too_slow())?
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         let asked = async {
             let response = self.send(method, path, body, None).await?;

@@ -18,7 +18,7 @@ pub mod limits;
 pub mod metrics;
 mod routes;
 pub mod server;
-mod slow;
+pub(crate) mod slow;
 pub mod sse;
 pub mod wire;
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Wraps a stream; reading is left alone.
-pub(super) struct MustRead<S> {
+pub(crate) struct MustRead<S> {
     stream: S,
     patience: Duration,
     waiting: bool,
@@ -20,7 +20,7 @@ pub(super) struct MustRead<S> {
 }
 
 impl<S> MustRead<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> MustRead<S> {
+    pub(crate) fn new(stream: S, patience: Duration) -> MustRead<S> {
         MustRead { stream, patience, waiting: false, timer: Box::pin(sleep(patience)) }
     }
 

@@ -1,5 +1,6 @@
 //! The command line of `certrotctl`, as the contract has it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ pub enum Command {
         /// Stay, and show every change
         #[arg(long)]
         watch: bool,
+    },
+    /// Serve a page for the browser; API_TOKEN gives its token, else one is made and shown
+    Console {
+        /// Where to listen; port 0 picks a free one
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// A name by which a proxy in front is reached, such as box.example:8443; may be repeated
+        #[arg(long, value_name = "NAME")]
+        allow_host: Vec<String>,
     },
     /// Provision the device with its claim certificate
     Provision {
@@ -142,10 +152,19 @@ mod tests {
     }
 
     #[test]
+    fn where_the_console_listens_is_an_address_and_a_port() {
+        for bad in ["8080", "localhost:8080", "127.0.0.1"] {
+            assert!(Args::try_parse_from(["certrotctl", "console", "--listen", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_command_line_is_the_contracts() {
         for line in [
             "status",
             "status --watch",
+            "console",
+            "console --listen [::1]:0 --allow-host box.example --allow-host box.example:8443",
             "--json status",
             "status --json --socket /tmp/s",
             "provision",

@@ -14,6 +14,8 @@ mod show;
 mod watch;
 mod words;
 
+mod console;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -115,6 +117,7 @@ async fn run(args: Args) -> Result<Exit, Failure> {
     let client = Client::new(&args.socket);
     let out = Output::new(args.json);
     match args.command {
+        Command::Console { listen, allow_host } => console::run(client, &out, listen, &allow_host).await,
         Command::Status { watch: false } => {
             let value = client.get("/v1/status").await?;
             let screen = show::Screen::standard(out.paint);
