@@ -63,7 +63,14 @@ fn ctrl_c_ends_the_device_that_stayed_up_and_leaves_nothing() {
     while !text.contains("Ctrl-C") {
         assert!(out.read_line(&mut text).unwrap() > 0, "it ended early: {text}");
     }
-    for word in ["rotate-now --wait", "check", "history", "curl --unix-socket", "newStatus=INACTIVE"] {
+    for word in [
+        "rotate-now --wait",
+        "check",
+        "control.sock console",
+        "history",
+        "curl --unix-socket",
+        "newStatus=INACTIVE",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let pid = daemon_of(&text);

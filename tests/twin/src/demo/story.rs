@@ -358,6 +358,10 @@ impl<'a> Stage<'a> {
         tell.command("what it does, why, and what comes next", &format!("{ctl} --socket {socket} status"));
         tell.command("the same again, step by step", &format!("{ctl} --socket {socket} rotate-now --wait"));
         tell.command(
+            "all of it in a browser: open the link that this prints",
+            &format!("{ctl} --socket {socket} console"),
+        );
+        tell.command(
             "is everything well, and what clears it if not",
             &format!("{ctl} --socket {socket} check"),
         );
