@@ -10,9 +10,11 @@ mod examine;
 mod reload;
 mod waits;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,6 +27,7 @@ use crate::cloud::payload::{Condition, parse_rotate};
 use crate::cloud::topics;
 use crate::control::wire::{Configuration, Problem, Status, Time};
 use crate::control::{self, Feed};
+use crate::doctor::Memory;
 use crate::hooks::Hooks;
 use crate::log::Log;
 use crate::notify::Notify;
@@ -84,7 +87,7 @@ pub struct Engine {
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
     doing: Option<(Effect, Doing, Instant)>,
     examining: Option<Examination>,
-    registering_tried: Option<Instant>,
+    memory: Rc<RefCell<Memory>>,
     configuration: Configuration,
     anew: bool,
     since: Time,
@@ -99,7 +102,7 @@ impl Engine {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let machine = Rotation::new(policy::of(&parts.world.config, parts.world.who().as_ref()));
-        let story = Story::new(std::rc::Rc::clone(&parts.world.tools), parts.feed);
+        let story = Story::new(Rc::clone(&parts.world.tools), parts.feed);
         let since = now(&parts.world.tools.clock);
         Engine {
             world: parts.world,
@@ -114,7 +117,7 @@ impl Engine {
             operators: parts.operators,
             doing: None,
             examining: None,
-            registering_tried: None,
+            memory: Rc::default(),
             configuration: Configuration::default(),
             anew: false,
             since,
@@ -153,11 +156,7 @@ impl Engine {
                     self.finished(effect, outcome, detail);
                 }
                 Some(order) = self.orders.recv() => self.order(order),
-                report = examined(&mut self.examining), if self.examining.is_some() => {
-                    if let Some((_, reply)) = self.examining.take() {
-                        let _ = reply.send(orders::json(&report));
-                    }
-                }
+                report = examined(&mut self.examining), if self.examining.is_some() => examine::finish(&mut self, &report),
                 () = sleep(clock, wake), if wake.is_some() && !self.stopping => self.turn(Input::Woke),
                 () = &mut stepped => {
                     stepped = watch_steps();
@@ -211,10 +210,7 @@ impl Engine {
         {
             let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
             self.story.thing = self.world.who().map(|w| w.thing).unwrap_or_default();
-            if matches!(effect, Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_)) {
-                // A check asks on the same topics: the rotation comes first, whoever asked is told to try again.
-                self.examining = None;
-            }
+            examine::give_way(self, effect);
             self.story.begins(effect, &self.machine, due);
             let doing = self.world.begin(effect);
             self.doing = Some((effect, doing, Instant::now()));

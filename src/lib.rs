@@ -33,7 +33,7 @@
 //! | [`engine`] | the main loop; the only file that names both the core and the world | block |
 //! | [`story`], [`status`] | what people are told: events, history, log; the status document and its alerts | change anything |
 //! | [`metrics`] | the same for a Prometheus server: gauges off the status, counters off the events | count anything twice |
-//! | [`doctor`] | tries every step that can be tried without minting a certificate | take the live session's client id |
+//! | [`doctor`] | goes through every step that can be tried without minting a certificate; in parts of it `certrotctl` too | take the live session's client id, cost it twice |
 //! | [`hooks`] | rings for the hook runner, reads what hooks said; [`hooks::run`] is that runner, root's | run a hook in the daemon |
 //! | [`ctl`] | `certrotctl`: arguments, words on the screen, exit codes | know more than the wire |
 //!

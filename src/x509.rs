@@ -7,7 +7,7 @@
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::oid_registry;
-use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey as ParsedKey;
 use zeroize::Zeroize;
 
@@ -70,6 +70,19 @@ impl Leaf {
     pub fn id_hex(&self) -> String {
         hex(&self.id)
     }
+}
+
+/// What a certificate says of itself, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Whose it is.
+    pub subject: String,
+    /// Who signed it, by its own word.
+    pub issuer: String,
+    /// Start of validity, Unix seconds.
+    pub not_before: i64,
+    /// End of validity, Unix seconds.
+    pub not_after: i64,
 }
 
 /// Why bytes were not taken for what they should be.
@@ -143,6 +156,28 @@ pub fn leaf_of(der: &[u8]) -> Result<Leaf, Error> {
         not_after: validity.not_after.timestamp(),
         public_key: known(certificate.public_key())?,
     })
+}
+
+/// Reads whose a certificate is and who signed it. What others wrote into it is made fit for one line.
+pub fn names_of(der: &[u8]) -> Result<Names, Error> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Error::Certificate)?;
+    Ok(Names {
+        subject: name(certificate.subject()),
+        issuer: name(certificate.issuer()),
+        not_before: certificate.validity().not_before.timestamp(),
+        not_after: certificate.validity().not_after.timestamp(),
+    })
+}
+
+/// Common name, or else organisation, or else its unit: AWS's own certificates have one of them each.
+fn name(name: &X509Name<'_>) -> String {
+    let mut parts = name
+        .iter_common_name()
+        .chain(name.iter_organization())
+        .chain(name.iter_organizational_unit())
+        .filter_map(|part| part.as_str().ok());
+    let found = parts.next().unwrap_or("nameless");
+    found.chars().map(|c| if c.is_control() { ' ' } else { c }).take(64).collect()
 }
 
 /// Reads the public half of a private key in PEM.

@@ -5,7 +5,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -70,17 +69,38 @@ pub struct Times {
     pub tls: Duration,
 }
 
-/// A dial that failed, and whether the server had been verified by then.
-pub(super) struct DialFailure {
+/// A probe that failed, and what it had seen by then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct ProbeFailure {
+    /// Why.
+    #[source]
     pub cause: Cause,
+    /// Whether the server's certificate and signature were good: what failed then is its verdict on us.
     pub server_verified: bool,
+    /// The server's own certificate (DER), where it was not trusted, or where all but its verdict went well.
+    pub certificate: Option<Vec<u8>>,
 }
+
+/// A dial that failed is a probe that failed.
+pub(super) type DialFailure = ProbeFailure;
 
 /// An established TLS connection.
 pub(super) struct Dialled {
     pub stream: TlsStream<TcpStream>,
     pub address: SocketAddr,
     pub times: Times,
+}
+
+/// Goes as far as TCP: for whoever has no pair to show.
+pub async fn probe_tcp(target: &Target, deadline: Duration) -> Result<(SocketAddr, Times), Cause> {
+    let until = Instant::now() + deadline;
+    let began = Instant::now();
+    let addresses = resolve(target, until).await?;
+    let resolved = Instant::now();
+    let tcp = connect_tcp(addresses, until).await?;
+    let times = Times { dns: resolved - began, tcp: resolved.elapsed(), tls: Duration::ZERO };
+    tcp.peer_addr().map(|address| (address, times)).map_err(|_| Cause::Closed)
 }
 
 /// Goes as far as a TLS handshake and ends there, without CONNECT: for `check` and `--dry-run`.
@@ -91,10 +111,9 @@ pub async fn probe_tls(
     target: &Target,
     identity: &ClientIdentity,
     deadline: Duration,
-) -> Result<ServerFacts, Cause> {
+) -> Result<ServerFacts, ProbeFailure> {
     let until = Instant::now() + deadline;
-    let Dialled { mut stream, address, times } =
-        dial(target, identity, until).await.map_err(|failure| failure.cause)?;
+    let Dialled { mut stream, address, times } = dial(target, identity, until).await?;
     let (_, connection) = stream.get_ref();
     let facts = ServerFacts {
         address,
@@ -111,10 +130,13 @@ pub async fn probe_tls(
         times,
     };
     let mut byte = [0; 1];
-    match timeout(VERDICT, stream.read(&mut byte)).await {
-        Err(_) => {} // silence: the server waits for CONNECT
-        Ok(Err(error)) if cause::rustls_error(&error).is_some() => return Err(cause::of_handshake(&error)),
-        Ok(_) => return Err(Cause::ClosedBeforeConnack),
+    let verdict = match timeout(VERDICT, stream.read(&mut byte)).await {
+        Err(_) => None, // silence: the server waits for CONNECT
+        Ok(Err(error)) if cause::rustls_error(&error).is_some() => Some(cause::of_handshake(&error)),
+        Ok(_) => Some(Cause::ClosedBeforeConnack),
+    };
+    if let Some(cause) = verdict {
+        return Err(ProbeFailure { cause, server_verified: true, certificate: Some(facts.certificate) });
     }
     // Only politeness: the server closes in any case.
     let _ = timeout(VERDICT, stream.shutdown()).await;
@@ -127,7 +149,7 @@ pub(super) async fn dial(
     identity: &ClientIdentity,
     until: Instant,
 ) -> Result<Dialled, DialFailure> {
-    let unverified = |cause| DialFailure { cause, server_verified: false };
+    let unverified = |cause| DialFailure { cause, server_verified: false, certificate: None };
     let name = ServerName::try_from(target.host.clone())
         .map_err(|_| unverified(dns(&target.host, "not a host name or address")))?;
     let began = Instant::now();
@@ -136,7 +158,7 @@ pub(super) async fn dial(
     let tcp = connect_tcp(addresses, until).await.map_err(unverified)?;
     let connected = Instant::now();
     let address = tcp.peer_addr().map_err(|error| unverified(cause::of_handshake(&error)))?;
-    let (config, verified) = identity.for_one_dial(target.port);
+    let (config, seen) = identity.for_one_dial(target.port);
     let cause = match timeout_at(until, TlsConnector::from(config).connect(name, tcp)).await {
         Ok(Ok(stream)) => {
             let times = Times { dns: resolved - began, tcp: connected - resolved, tls: connected.elapsed() };
@@ -145,7 +167,7 @@ pub(super) async fn dial(
         Ok(Err(error)) => cause::of_handshake(&error),
         Err(_) => Cause::Timeout(Step::Tls),
     };
-    Err(DialFailure { cause, server_verified: verified.load(Ordering::Acquire) })
+    Err(DialFailure { cause, server_verified: seen.is_verified(), certificate: seen.refused() })
 }
 
 async fn resolve(target: &Target, until: Instant) -> Result<Vec<SocketAddr>, Cause> {

@@ -34,7 +34,7 @@ pub mod tls;
 pub mod topics;
 
 pub use cause::{Cause, ConnectFailure, Remedy, Step};
-pub use dial::{ServerFacts, Target, Times, probe_tls};
+pub use dial::{ProbeFailure, ServerFacts, Target, Times, probe_tcp, probe_tls};
 pub use error::{PublishError, SubscribeError};
 pub use outbox::Carried;
 pub use proof::{ProofFailure, prove};

@@ -79,7 +79,7 @@ pub async fn connect(
     };
     let Dialled { stream, .. } = dial(&options.target, &options.identity, until)
         .await
-        .map_err(|DialFailure { cause, server_verified }| failed(cause, false, server_verified))?;
+        .map_err(|DialFailure { cause, server_verified, .. }| failed(cause, false, server_verified))?;
     let (client, mut eventloop) =
         library(options, Listening(stream)).map_err(|cause| failed(cause, false, true))?;
     // Dropping this poll drops the whole loop and its only socket: it can never be polled again.
@@ -141,6 +141,11 @@ impl Session {
         let granted = filters.iter().filter(|filter| !refused.contains(filter)).cloned();
         self.heard().extend(granted);
         if refused.is_empty() { Ok(()) } else { Err(SubscribeError::Refused { filters: refused }) }
+    }
+
+    /// How many filters the broker has granted on this connection.
+    pub fn granted(&self) -> usize {
+        self.heard().len()
     }
 
     fn heard(&self) -> MutexGuard<'_, BTreeSet<String>> {

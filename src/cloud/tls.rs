@@ -5,8 +5,8 @@
 //! Only the given root CA is trusted, never the system's. It reads no file and no clock.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -120,20 +120,39 @@ impl ClientIdentity {
         self
     }
 
-    /// The configuration for one dial to `port`, and the flag that says whether the server was verified in it.
-    pub(super) fn for_one_dial(&self, port: u16) -> (Arc<ClientConfig>, Arc<AtomicBool>) {
-        let verified = Arc::new(AtomicBool::new(false));
+    /// The configuration for one dial to `port`, and what will have been seen of the server in it.
+    pub(super) fn for_one_dial(&self, port: u16) -> (Arc<ClientConfig>, Arc<Seen>) {
+        let seen = Arc::new(Seen::default());
         let mut config = ClientConfig::clone(&self.config);
         if port == 443 {
             config.alpn_protocols = vec![ALPN_MQTT_CA.to_vec()];
         }
         let observed = Observed {
             inner: Arc::clone(&self.verifier),
-            verified: Arc::clone(&verified),
+            seen: Arc::clone(&seen),
             floor_only: self.floor_only,
         };
         config.dangerous().set_certificate_verifier(Arc::new(observed));
-        (Arc::new(config), verified)
+        (Arc::new(config), seen)
+    }
+}
+
+/// What one dial has seen of the server.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    verified: AtomicBool,
+    refused: OnceLock<Vec<u8>>,
+}
+
+impl Seen {
+    /// Whether certificate and signature were good.
+    pub fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Acquire)
+    }
+
+    /// The certificate that was not trusted, DER; for people.
+    pub fn refused(&self) -> Option<Vec<u8>> {
+        self.refused.get().cloned()
     }
 }
 
@@ -176,7 +195,7 @@ impl fmt::Debug for GivenTime {
 #[derive(Debug)]
 struct Observed {
     inner: Arc<dyn ServerCertVerifier>,
-    verified: Arc<AtomicBool>,
+    seen: Arc<Seen>,
     floor_only: bool,
 }
 
@@ -184,7 +203,7 @@ impl Observed {
     fn note(&self, result: &Result<HandshakeSignatureValid, rustls::Error>) {
         // The signature comes after the certificate in every handshake: this is the last check of the server.
         if result.is_ok() {
-            self.verified.store(true, Ordering::Release);
+            self.seen.verified.store(true, Ordering::Release);
         }
     }
 }
@@ -200,13 +219,17 @@ impl ServerCertVerifier for Observed {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let check =
             |at| self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at);
-        match check(now) {
+        let result = match check(now) {
             Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
                 not_before,
                 ..
             })) if self.floor_only => check(not_before),
             result => result,
+        };
+        if result.is_err() {
+            let _ = self.seen.refused.set(end_entity.to_vec()); // the first one, where it is asked twice
         }
+        result
     }
 
     fn verify_tls12_signature(
@@ -303,7 +326,7 @@ mod tests {
         let (pem, chain, key) = pair();
         let identity = ClientIdentity::new(pem.as_bytes(), chain, &key, clock()).unwrap();
         let (_, first) = identity.for_one_dial(8883);
-        first.store(true, Ordering::Release);
-        assert!(!identity.for_one_dial(8883).1.load(Ordering::Acquire));
+        first.verified.store(true, Ordering::Release);
+        assert!(!identity.for_one_dial(8883).1.is_verified());
     }
 }

@@ -125,7 +125,7 @@ async fn routed(
         Path::Status => return status(&shared),
         Path::Metrics => return Ok(Content::text(PROMETHEUS_TEXT, (shared.backend.metrics)())),
         Path::Events => return events(shared, peer, &head.headers),
-        Path::Check => return checked(&shared, peer, What::Check).await,
+        Path::Check => return order(&shared, peer, What::Check, shared.limits.check_time).await,
         Path::Rotate => {
             let RotateRequest { dry_run } = read(&shared.limits, body).await?;
             let what = What::Rotate { dry_run };
@@ -212,11 +212,13 @@ fn wrong_method() -> Problem {
     )
 }
 
-/// One check at a time: each opens connections to the cloud, and everybody may ask for one.
+/// One dry run at a time: each opens connections to the cloud. Checks are bounded by the engine, which gives the last
+/// report again.
 async fn checked(shared: &Shared, peer: Peer, what: What) -> Result<Response<Content>, Problem> {
-    let _one = shared.checking.try_acquire().map_err(|_| {
-        Problem::busy("a check or a dry run is under way", "wait for it to end, then try again")
-    })?;
+    let _one = shared
+        .checking
+        .try_acquire()
+        .map_err(|_| Problem::busy("a dry run is under way", "wait for it to end, then try again"))?;
     order(shared, peer, what, shared.limits.check_time).await
 }
 

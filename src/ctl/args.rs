@@ -62,7 +62,11 @@ pub enum Command {
     /// Show what has happened to the identity
     History,
     /// Try every step to the cloud and name what is wrong, why, and what clears it
-    Check,
+    Check {
+        /// The daemon's configuration, for when the daemon does not answer
+        #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+        config: PathBuf,
+    },
     /// Wait until the device is provisioned or connected
     Wait {
         /// What to wait for
@@ -175,6 +179,7 @@ mod tests {
             "rotate-now --dry-run",
             "history",
             "check",
+            "check --config /tmp/c.toml",
             "wait --for provisioned",
             "wait --for connected --timeout 30s",
             "reload",

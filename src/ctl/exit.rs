@@ -32,11 +32,19 @@ impl From<&Problem> for Exit {
 
 impl From<&CheckReport> for Exit {
     fn from(report: &CheckReport) -> Exit {
-        let mut failed = report.steps.iter().filter(|step| step.result == CheckResult::Fail).peekable();
-        if failed.peek().is_none() {
+        // The worst first: what stays wrong until a person changes it, then who may not ask, then nobody to ask.
+        let failed = |cause: &str| {
+            let steps = report.steps.iter().filter(|step| step.result == CheckResult::Fail);
+            steps.filter(|step| cause.is_empty() || step.cause.as_deref() == Some(cause)).count() > 0
+        };
+        if !failed("") {
             Exit::Done
-        } else if failed.any(|step| step.cause.as_deref() == Some("configuration")) {
+        } else if failed("configuration") {
             Exit::Config
+        } else if failed("not-permitted") {
+            Exit::NotPermitted
+        } else if failed("daemon") {
+            Exit::Unavailable
         } else {
             Exit::TryAgain
         }
@@ -70,10 +78,15 @@ mod tests {
             cause: cause.map(str::to_owned),
             ..CheckStep::default()
         };
-        let end = |steps| Exit::from(&CheckReport { steps });
+        let end = |steps| Exit::from(&CheckReport { steps, ..CheckReport::default() });
         assert_eq!(end(vec![step(CheckResult::Ok, None), step(CheckResult::Warn, None)]), Exit::Done);
         assert_eq!(end(vec![step(CheckResult::Fail, Some("dns"))]), Exit::TryAgain);
         let both = vec![step(CheckResult::Fail, Some("dns")), step(CheckResult::Fail, Some("configuration"))];
         assert_eq!(end(both), Exit::Config);
+        let fail = |cause| step(CheckResult::Fail, Some(cause));
+        assert_eq!(end(vec![fail("daemon"), fail("dns")]), Exit::Unavailable);
+        assert_eq!(end(vec![fail("daemon"), fail("configuration")]), Exit::Config);
+        assert_eq!(end(vec![fail("not-permitted")]), Exit::NotPermitted);
+        assert_eq!(end(vec![step(CheckResult::Warn, Some("configuration"))]), Exit::Done);
     }
 }

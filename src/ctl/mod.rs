@@ -4,10 +4,12 @@
 //! args ─▶ run ─▶ control::client ═socket═ certrotd
 //!           └──▶ show (pure: text) ─▶ stdout      exit: what went wrong ─▶ sysexits
 //! ```
-//! It decides nothing about identities, reads no clock (times are the daemon's) and no file of the daemon's.
+//! It decides nothing about identities, reads no clock (times are the daemon's) and no file of the daemon's: but for `check`,
+//! which looks for itself where no daemon answers.
 //! Orders are here; what stays and follows events is in `watch`.
 
 mod args;
+mod check;
 mod exit;
 mod follow;
 mod show;
@@ -139,11 +141,7 @@ async fn run(args: Args) -> Result<Exit, Failure> {
             out.answer(&value, |entries: &Vec<HistoryEntry>| show::history(entries))?;
             Ok(Exit::Done)
         }
-        Command::Check => {
-            let value = client.with_patience(CHECK_PATIENCE).get("/v1/check").await?;
-            let report: CheckReport = out.answer(&value, |report| show::check(report, out.paint))?;
-            Ok(Exit::from(&report))
-        }
+        Command::Check { config } => check::run(client.with_patience(CHECK_PATIENCE), &out, &config).await,
         Command::Wait { what, timeout } => watch::goal(&client, &out, what, timeout).await,
         Command::Reload => order(&client, &out, "/v1/reload", &json!({})).await,
         Command::Connect => order(&client, &out, "/v1/connect", &json!({})).await,

@@ -1,63 +1,107 @@
-//! Starts a check or a dry run beside the effect in hand, and says what of it may be tried now.
+//! Starts a check or a dry run beside the effect in hand, says what of it may be tried now, and answers whoever waits.
+//!
+//! Everybody on the socket may ask for a check, so one is made at most once a minute and one at a time: who asks in between
+//! gets the last report, who asks during one waits for it. A rotation comes first.
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
+use super::reload::changes;
 use super::{Engine, Reply};
+use crate::config::{Config, Facts, Purpose};
 use crate::control::What;
 use crate::control::wire::{CheckReport, Problem};
-use crate::doctor::{self, Patient, Registering};
-use crate::rotation::{Carrier, Disk, Link, Stage, State};
+use crate::doctor::{self, File, Patient};
+use crate::orders;
+use crate::rotation::{Carrier, Disk, Effect, Link, Stage};
+use crate::story::now;
 
-/// A check under way, and where its report goes.
-pub(super) type Examination = (Pin<Box<dyn Future<Output = CheckReport>>>, oneshot::Sender<Reply>);
+/// A check under way, and who waits for its report.
+pub(super) struct Examination {
+    /// What is going on.
+    pub under_way: Pin<Box<dyn Future<Output = CheckReport>>>,
+    whole: bool,
+    waiting: Vec<oneshot::Sender<Reply>>,
+}
 
-/// Begins an examination, unless one is under way.
+/// Begins an examination, unless one is under way or was a short while ago.
 pub(super) fn begin(engine: &mut Engine, what: &What, reply: oneshot::Sender<Reply>) {
-    if engine.examining.is_some() {
-        let busy = Problem::busy("another check is under way", "wait for it, then try again");
-        let _ = reply.send(Err(busy));
+    let whole = *what == What::Check;
+    engine.memory.borrow_mut().speak_of(in_use(engine));
+    if let Some(examination) = &mut engine.examining {
+        if examination.whole && whole {
+            examination.waiting.push(reply);
+        } else {
+            let busy = Problem::busy("another check is under way", "wait for it, then try again");
+            let _ = reply.send(Err(busy));
+        }
         return;
     }
-    let at = engine.now();
-    let carried = matches!(engine.machine.link(), Link::Up { carrier, .. } if carrier != Carrier::Claim);
-    let registering = registering(engine, what);
-    if registering == Registering::Try {
-        engine.registering_tried = Some(Instant::now());
+    if whole && let Some(report) = engine.memory.borrow().recent(engine.world.tools.clock.boot()) {
+        let _ = reply.send(orders::json(&report));
+        return;
     }
+    let carried = matches!(engine.machine.link(), Link::Up { carrier, .. } if carrier != Carrier::Claim);
     let patient = Patient {
         tools: Rc::clone(&engine.world.tools),
         config: Rc::clone(&engine.world.config),
+        file: file(engine),
+        status: engine.status.borrow().at(now(&engine.world.tools.clock)),
         session: engine.world.live.as_ref().filter(|_| carried).map(|l| Rc::clone(&l.session)),
         disk: engine.machine.disk().cloned(),
-        clock_trusted: engine.machine.clock_is_trusted(&at),
-        registering,
+        quiet: quiet(engine),
+        sparing: (!whole).then_some("only certrotctl check tries it: it costs the fleet's scarcest quota"),
+        memory: Rc::clone(&engine.memory),
+        log: engine.log.destination(),
+        watchdog: engine.notify.watchdog_interval(),
     };
-    engine.examining = Some((Box::pin(doctor::examine(patient)), reply));
+    let under_way = Box::pin(doctor::examine(patient));
+    engine.examining = Some(Examination { under_way, whole, waiting: vec![reply] });
 }
 
-/// Rule 7: RegisterThing is the fleet's scarcest quota and everybody on the socket may order a check, so its right is
-/// tried by `check` alone, seldom, and never beside a request of the core's own.
-fn registering(engine: &Engine, what: &What) -> Registering {
-    if *what != What::Check {
-        return Registering::Leave("only certrotctl check tries it: it costs the fleet's scarcest quota");
+/// Takes a finished examination in.
+pub(super) fn finish(engine: &mut Engine, report: &CheckReport) {
+    let Some(examination) = engine.examining.take() else { return };
+    if examination.whole {
+        engine.memory.borrow_mut().keep(engine.world.tools.clock.boot(), report);
     }
+    for reply in examination.waiting {
+        let _ = reply.send(orders::json(report));
+    }
+}
+
+/// Ends an examination for an effect that asks on the same topics, or takes the session.
+pub(super) fn give_way(engine: &mut Engine, effect: Effect) {
+    if !matches!(effect, Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_) | Effect::Commit(_)) {
+        return;
+    }
+    let Some(examination) = engine.examining.take() else { return };
+    for reply in examination.waiting {
+        let busy = Problem::busy("the check gave way to a rotation", "try again when it has ended");
+        let _ = reply.send(Err(busy));
+    }
+}
+
+/// Nothing is asked beside a rotation: its requests come first, and what is not proved yet is not to be tried.
+fn quiet(engine: &Engine) -> Option<&'static str> {
     let unproved = |disk: &Disk| disk.slots.iter().any(|s| s.stage != Stage::Proved);
-    let idle = engine.story.operation.is_none() && matches!(engine.machine.state(), State::Waiting(_));
-    if !idle || engine.machine.disk().is_none_or(unproved) {
-        return Registering::Leave("not beside a rotation in hand; try again when it has ended");
-    }
-    match engine.registering_tried {
-        Some(at) if at.elapsed() < SELDOM => {
-            Registering::Leave("tried less than a minute ago: it costs the fleet's scarcest quota")
-        }
-        _ => Registering::Try,
-    }
+    let idle = engine.story.operation.is_none() && engine.is_idle();
+    (!idle || engine.machine.disk().is_none_or(unproved))
+        .then_some("not beside a rotation in hand; try again when it has ended")
 }
 
-/// The least time between two tries of RegisterThing's right.
-const SELDOM: Duration = Duration::from_secs(60);
+fn in_use(engine: &Engine) -> Option<u32> {
+    engine.machine.disk().and_then(|d| d.current()).map(|slot| slot.generation)
+}
+
+/// The file as it is now. What only a reload can say it has changed by order (`PATCH`) is none of the file's.
+fn file(engine: &Engine) -> File {
+    let facts = Facts::gather(&engine.config_path, Purpose::Run);
+    let (mut config, warnings) = Config::load(&engine.config_path, &facts).map_err(Arc::new)?;
+    let in_force = &engine.world.config;
+    config.rotation.enabled = in_force.rotation.enabled;
+    Ok((warnings, changes(in_force, &config)))
+}

@@ -13,6 +13,7 @@ impl Engine {
     /// Reads the configuration again and says in words what comes of it; a bad one is refused and the old one stays.
     pub(crate) fn reload(&mut self) -> Result<String, Problem> {
         self.notify.reloading();
+        self.memory.borrow_mut().forget();
         let facts = Facts::gather(&self.config_path, Purpose::Run);
         let loaded = Config::load(&self.config_path, &facts);
         let result = match loaded {
@@ -62,6 +63,7 @@ impl Engine {
         config.identity.directory = old.identity.directory.clone();
         config.control.socket = old.control.socket.clone();
         config.control.metrics_listen = old.control.metrics_listen;
+        self.memory.borrow_mut().forget();
         let policy = policy::of(&config, self.world.who().as_ref());
         self.world.config = std::rc::Rc::new(config);
         self.turn(Input::Reload(policy));
@@ -80,7 +82,7 @@ impl Engine {
 }
 
 /// What differs, and when it acts.
-fn changes(old: &Config, new: &Config) -> Vec<ConfigChange> {
+pub(super) fn changes(old: &Config, new: &Config) -> Vec<ConfigChange> {
     let (a, b) = (old, new);
     let differs = [
         ("aws.endpoint", a.aws.endpoint != b.aws.endpoint, Acts::Reconnect),

@@ -21,7 +21,7 @@ pub(super) async fn done(doing: &mut Option<(Effect, Doing, Instant)>) -> Ended 
 /// Waits for the check in hand; for ever where there is none.
 pub(super) async fn examined(examining: &mut Option<Examination>) -> CheckReport {
     match examining {
-        Some((examination, _)) => examination.await,
+        Some(examination) => examination.under_way.as_mut().await,
         None => std::future::pending().await,
     }
 }

@@ -6,7 +6,6 @@
 
 mod connect;
 mod detail;
-mod in_vain;
 mod live;
 mod request;
 
@@ -27,7 +26,6 @@ use crate::store::{Finding, Store, StoreError};
 
 pub(crate) use connect::identity;
 pub use detail::Detail;
-pub(crate) use in_vain::{ask_in_vain, listen_for_keys, register_in_vain};
 use live::Left;
 pub use live::Live;
 pub(crate) use request::made_here;
@@ -292,7 +290,7 @@ fn ready(ended: Ended) -> Doing {
 /// From name resolution to CONNACK.
 const CONNECT: Duration = Duration::from_secs(30);
 /// For an answer of fleet provisioning: a hook has five seconds, Lambda may start cold.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER: Duration = Duration::from_secs(20);
 /// For the retire handler's answer: it makes several calls to AWS for each victim.
 const RETIRED: Duration = Duration::from_secs(45);
 /// For the end of a session that is no longer wanted.

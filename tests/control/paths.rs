@@ -189,7 +189,7 @@ async fn an_engine_that_drops_an_order_is_reported_as_stopping() {
 }
 
 #[tokio::test]
-async fn only_one_check_runs_at_a_time() {
+async fn only_one_dry_run_runs_at_a_time() {
     let (first, mut firsts) = tokio::sync::mpsc::unbounded_channel();
     let fake = Fake::with(
         Limits::default(),
@@ -198,9 +198,10 @@ async fn only_one_check_runs_at_a_time() {
     )
     .await;
     let client = fake.client();
-    let one = tokio::spawn(async move { client.get("/v1/check").await });
-    let order = firsts.recv().await.expect("the first check");
-    let problem = fake.refused("GET", "/v1/check", "").await;
+    let dry = json!({"dryRun": true});
+    let one = tokio::spawn(async move { client.post("/v1/rotate", &dry).await });
+    let order = firsts.recv().await.expect("the first dry run");
+    let problem = fake.refused("POST", "/v1/rotate", r#"{"dryRun":true}"#).await;
     assert_eq!((problem.status, problem.code.as_str()), (503, "busy"));
     answer(order);
     assert!(one.await.expect("no panic").is_ok());

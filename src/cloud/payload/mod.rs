@@ -116,6 +116,11 @@ pub fn no_token() -> &'static [u8] {
     br#"{"certificateOwnershipToken":"not a token","parameters":{}}"#
 }
 
+/// A commit that no cloud can accept: it names no certificate, so it cannot be its sender's (rule 11).
+pub fn no_commit() -> &'static [u8] {
+    br#"{"check":true}"#
+}
+
 /// The request of CreateKeysAndCertificate.
 pub fn create_keys() -> &'static [u8] {
     b"{}"

@@ -88,7 +88,15 @@ pub struct HistoryEntry {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CheckReport {
-    /// Every step, in the order they were tried.
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// How old it is: a check is made at most once a minute, and readers in between get the last report.
+    pub age_seconds: u64,
+    /// Version of the daemon; nothing where `certrotctl` made the report alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Every step, in the order in which things happen.
     pub steps: Vec<CheckStep>,
 }
 
@@ -109,6 +117,9 @@ pub struct CheckStep {
     /// What clears it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The statement that the device's policy seems to lack, as AWS writes it; `ACCOUNT` stands for the account's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<serde_json::Value>,
     /// How long it took, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub millis: Option<u64>,
