@@ -6,11 +6,11 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::control::wire::{Event, EventKind, EventResult, Level, State, Status, Time};
+use crate::control::wire::{Event, EventKind, EventResult, Level, Mark, Stage, State, Status, Time};
 use text::{Kind, Seconds, Text};
 
 /// Counts what happens.
@@ -83,9 +83,31 @@ fn of_daemon(text: &mut Text, status: &Status) {
     let help = "1 while the clock is good enough to judge certificates by.";
     text.gauge("certrotd_clock_trusted", help, Some(&u8::from(status.clock.trusted)));
     let mut alerts = text.family("certrotd_alerts", Kind::Gauge, "Alerts in status, by level.");
-    for (level, word) in [(Level::Error, "error"), (Level::Warn, "warn"), (Level::Info, "info")] {
+    for level in [Level::Error, Level::Warn, Level::Info] {
+        let word = level_word(level);
         let count = status.alerts.iter().filter(|alert| alert.level == level).count();
         alerts.sample(&[("level", word)], &count);
+    }
+    let help = "Each alert in status; always 1, with its word as label.";
+    let mut active = text.family("certrotd_alert_active", Kind::Gauge, help);
+    let told: BTreeSet<(&str, &str)> =
+        status.alerts.iter().map(|alert| (alert.code.as_str(), level_word(alert.level))).collect();
+    for (code, level) in told {
+        active.sample(&[("code", code), ("level", level)], &1);
+    }
+    let help = "Hooks after the last switch, by how they ended.";
+    let mut hooks = text.family("certrotd_hooks", Kind::Gauge, help);
+    for (ok, result) in [(true, "ok"), (false, "failed")] {
+        let count = status.hooks.results.iter().filter(|hook| hook.ok == ok).count();
+        hooks.sample(&[("result", result)], &count);
+    }
+}
+
+fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
     }
 }
 
@@ -124,9 +146,22 @@ fn of_rotation(text: &mut Text, status: &Status) {
     }
     let help = "1 while older certificates are not known to be retired.";
     text.gauge("certrotd_retire_pending", help, Some(&u8::from(status.retire.pending)));
+    let help = "Older certificates on the disk that the cloud is not known to have retired.";
+    text.gauge("certrotd_retire_backlog", help, Some(&backlog(status)));
     let help = "Commits sent for the certificate in use and not yet accepted.";
     let attempts = if status.retire.pending { status.retire.attempts } else { 0 };
     text.gauge("certrotd_retire_attempts", help, Some(&attempts));
+}
+
+/// What carried a session, is older than the certificate in use, and has no mark of the cloud's.
+fn backlog(status: &Status) -> usize {
+    let Some(current) = &status.certificate else { return 0 };
+    if status.retire.mode == "none" {
+        return 0;
+    }
+    let older =
+        status.generations.iter().filter(|g| g.number < current.generation && g.certificate_id.is_some());
+    older.filter(|g| g.stage == Stage::Proved && g.mark != Mark::Retired).count()
 }
 
 impl Tally {
@@ -258,7 +293,7 @@ fn state_word(state: State) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::{Alert, Certificate, LastResult};
+    use crate::control::wire::{Alert, Certificate, Generation, HookResult, LastResult};
 
     fn at(seconds: i64) -> Time {
         Time::from_seconds(seconds)
@@ -339,7 +374,17 @@ mod tests {
         status.rotation.due_at = Some(at(900));
         status.rotation.overdue_seconds = 100;
         status.rotation.last_result = Some(LastResult { ok: false, at: at(950), ..LastResult::default() });
-        status.alerts = vec![Alert { level: Level::Error, ..Alert::default() }];
+        let contested = Alert { level: Level::Error, code: "contested".to_owned(), ..Alert::default() };
+        status.alerts = vec![contested.clone(), contested];
+        status.hooks.results = vec![HookResult::default()];
+        let old = |number, mark| Generation {
+            number,
+            stage: Stage::Proved,
+            certificate_id: Some("cd".to_owned()),
+            mark,
+            ..Generation::default()
+        };
+        status.generations = vec![old(1, Mark::Retired), old(2, Mark::Clear), old(3, Mark::Clear)];
         status.state = State::AwaitingSerial;
         let text = Metrics::default().text(&status);
         for line in [
@@ -352,7 +397,11 @@ mod tests {
             "certrotd_rotation_due_timestamp_seconds 900.000",
             "certrotd_rotation_overdue_seconds 100",
             "certrotd_rotation_last_timestamp_seconds{result=\"failed\"} 950.000",
-            "certrotd_alerts{level=\"error\"} 1",
+            "certrotd_alerts{level=\"error\"} 2",
+            "certrotd_alert_active{code=\"contested\",level=\"error\"} 1",
+            "certrotd_hooks{result=\"ok\"} 0",
+            "certrotd_hooks{result=\"failed\"} 1",
+            "certrotd_retire_backlog 1",
             "certrotd_alerts{level=\"warn\"} 0",
         ] {
             assert!(text.lines().any(|has| has == line), "{line} is not in\n{text}");

@@ -1,7 +1,9 @@
 //! What a Prometheus server sees: the same on the socket and over TCP, in a format that its own tool takes.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::Device;
@@ -31,6 +33,7 @@ fn a_scrape_has_the_certificate_what_happened_to_it_and_passes_prometheus_own_ch
     }
     assert!(after.contains(&device.certificate_id()), "{after}");
     promtool(&after);
+    packaged(&after);
     device.terminate();
     device.finish();
 }
@@ -54,6 +57,50 @@ fn metrics_are_served_over_tcp_where_the_configuration_asks_and_a_taken_port_sto
     assert!(http(address, "GET /v1/status").starts_with("HTTP/1.1 404 "));
     device.terminate();
     device.finish();
+}
+
+/// Every metric that the packaged alerts and the dashboard name is one of the daemon's; each file names a good many.
+fn packaged(scraped: &str) {
+    let there: BTreeSet<String> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .flat_map(|(name, kind)| match kind {
+            "summary" => vec![format!("{name}_sum"), format!("{name}_count")],
+            _ => vec![name.to_owned()],
+        })
+        .collect();
+    for file in ["packaging/prometheus/certrotd.rules.yml", "packaging/grafana/certrotd.json"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let named = named(&text);
+        assert!(named.len() > 8, "{file} names {named:?}");
+        let strange: Vec<_> = named.difference(&there).collect();
+        assert!(strange.is_empty(), "{file} names what the daemon does not have: {strange:?}\n{scraped}");
+    }
+    let dashboard = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/grafana/certrotd.json");
+    let dashboard: serde_json::Value = serde_json::from_slice(&std::fs::read(dashboard).unwrap()).unwrap();
+    let ids: BTreeSet<_> = dashboard["panels"].as_array().unwrap().iter().map(|p| p["id"].as_u64()).collect();
+    assert_eq!(ids.len(), dashboard["panels"].as_array().unwrap().len(), "each panel has an id of its own");
+}
+
+/// The words that look like metrics of ours.
+fn named(text: &str) -> BTreeSet<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !word(c)).filter(|w| w.starts_with("certrotd_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_packaged_alerts_fire_where_they_should_and_a_healthy_device_raises_none() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (words, file) in [
+        (["check", "rules"], "packaging/prometheus/certrotd.rules.yml"),
+        (["test", "rules"], "tests/metrics/certrotd.rules.test.yml"),
+    ] {
+        let said = tool().args(words).arg(root.join(file)).output().expect(MISSING);
+        let words =
+            format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert!(said.status.success(), "{file}: {words}");
+    }
 }
 
 fn has(text: &str, line: &str) -> bool {
@@ -80,16 +127,22 @@ fn http(address: SocketAddr, request: &str) -> String {
 
 /// `promtool check metrics`: names, units and types by Prometheus's rules. `tests/run` sees that it is there.
 fn promtool(text: &str) {
-    let tool = std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
-    let mut check = Command::new(tool)
+    let mut check = tool()
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("promtool (Debian's package prometheus) is not on the path, and PROMTOOL does not name it");
+        .expect(MISSING);
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let said = check.wait_with_output().unwrap();
     let words = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
     assert!(said.status.success() && words.trim().is_empty(), "{words}\n{text}");
 }
+
+fn tool() -> Command {
+    Command::new(std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into()))
+}
+
+const MISSING: &str =
+    "promtool (Debian's package prometheus) is not on the path, and PROMTOOL does not name it";
