@@ -304,10 +304,13 @@ fn certificate_words(error: &CertificateError) -> String {
 /// `AlertDescription::BadCertificate` as RFC 8446 writes it: `bad_certificate`.
 fn alert_name(alert: AlertDescription) -> String {
     let mut name = String::new();
+    let mut lower = false;
     for c in format!("{alert:?}").chars() {
-        if c.is_ascii_uppercase() && !name.is_empty() && !name.ends_with('_') {
+        // `UnknownCA` is `unknown_ca`: capitals in a row are one word.
+        if c.is_ascii_uppercase() && lower {
             name.push('_');
         }
+        lower = !c.is_ascii_uppercase();
         name.push(c.to_ascii_lowercase());
     }
     name
@@ -375,6 +378,7 @@ mod tests {
     #[test]
     fn alerts_have_the_names_of_the_rfc() {
         assert_eq!(alert_name(AlertDescription::BadCertificate), "bad_certificate");
+        assert_eq!(alert_name(AlertDescription::UnknownCA), "unknown_ca");
         assert_eq!(alert_name(AlertDescription::CertificateRevoked), "certificate_revoked");
     }
 

@@ -17,7 +17,7 @@ use crate::cloud::payload::{
 };
 use crate::cloud::{Answer, Cause, Operation, RequestError, Session, SubscribeError, TopicError};
 use crate::config::{KeySource, RetireMode};
-use crate::control::wire::{CheckStep, State};
+use crate::control::wire::{CheckResult, CheckStep, State};
 use crate::world::{ANSWER, Detail};
 
 /// Everything from CONNECT to the commit topic, in the order of a rotation.
@@ -114,7 +114,10 @@ impl<'a> Asking<'a> {
             Err(error) => return unfit(step, &error),
         }
         match session.subscribe(&filters, self.patient.tools.deadline(ANSWER)).await {
-            Ok(()) => step.ok(format!("granted: {}", filters.join(", "))),
+            Ok(()) => {
+                let template = self.patient.config.rotation.template.as_str();
+                step.ok(format!("granted: the answers of create-from-csr and of the template {template}"))
+            }
             Err(error) => self.deaf(step, &error),
         }
     }
@@ -125,7 +128,12 @@ impl<'a> Asking<'a> {
         let session = match self.on(publish, "publish") {
             Ok(session) => session,
             Err(ended) => {
-                let skipped = answers.skip("publish was not tried");
+                let why = if ended.result == CheckResult::Skipped {
+                    ended.detail.as_str()
+                } else {
+                    "publish failed"
+                };
+                let skipped = answers.skip(why);
                 return [*ended, skipped];
             }
         };
@@ -245,11 +253,9 @@ impl<'a> Asking<'a> {
         if let Some(why) = self.patient.sparing {
             return Err(Box::new(step.skip(why)));
         }
+        let session = self.on(step, name)?;
         let shown = self.patient.memory.borrow().shown(name, self.now());
-        match shown {
-            Some(shown) => Err(Box::new(shown)),
-            None => self.on(step, name),
-        }
+        shown.map_or(Ok(session), |shown| Err(Box::new(shown)))
     }
 
     fn show(&self, name: &'static str, step: &CheckStep) {

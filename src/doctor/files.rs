@@ -88,7 +88,7 @@ pub fn modes(store: &Path) -> CheckStep {
         return step.fail("modes", words, "look as root, or as certrotd's own user");
     }
     if found.wrong.is_empty() {
-        return step.ok(format!("{} files and directories are their owner's alone", found.files));
+        return step.ok(format!("all {} files and directories are their owner's alone", found.files));
     }
     let more = found.wrong.len().saturating_sub(3);
     let mut words = found.wrong.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
@@ -167,7 +167,7 @@ pub fn certificate(not_before: i64, not_after: i64, now: i64) -> CheckStep {
     let step = Step::begin("certificate");
     let dates = format!("from {} until {}", day(not_before), day(not_after));
     if now > not_after {
-        let fix = "a new one is asked for by itself while the cloud still takes this one; else certrot-fleet reclaim THING";
+        let fix = "a new one is asked for by itself while the cloud still takes this one; else certrot-fleet reclaim with the thing's name";
         step.fail("certificate-expired", format!("past its end by this clock: {dates}"), fix)
     } else if now < not_before {
         let fix = "see to the clock: time synchronisation (systemd-timesyncd, chrony)";
@@ -179,8 +179,7 @@ pub fn certificate(not_before: i64, not_after: i64, now: i64) -> CheckStep {
 
 /// Bytes and files that are left on the store's file system; what a rotation needs is far below the warnings.
 pub fn room(store: &Path, free_bytes: u64, free_files: Option<u64>) -> [CheckStep; 2] {
-    let fix =
-        format!("make room on the file system of {}; a rotation needs {} kB", store.display(), NEEDED >> 10);
+    let fix = make_room(store);
     let (disk, inodes) = (Step::begin("disk"), Step::begin("inodes"));
     let words = format!("{} MB free", free_bytes >> 20);
     let disk = match free_bytes {
@@ -201,6 +200,15 @@ pub fn room(store: &Path, free_bytes: u64, free_files: Option<u64>) -> [CheckSte
         Some(n) => inodes.ok(format!("{n} files can still be made")),
     };
     [disk, inodes]
+}
+
+/// What clears a full file system.
+pub fn make_room(store: &Path) -> String {
+    format!(
+        "make room on the file system of {}: a rotation needs {} kB and {NEEDED_FILES} files",
+        store.display(),
+        NEEDED >> 10
+    )
 }
 
 /// Whether the clock can be believed (rule 26).

@@ -208,7 +208,12 @@ fn room(patient: &Patient) -> [CheckStep; 2] {
         Err(error) => {
             let (disk, inodes) = (Step::begin("disk"), Step::begin("inodes"));
             let detail = Detail::of_store("writing a file into the store", &error);
-            [disk.failed(&detail), inodes.skip("nothing can be written")]
+            let store = patient.config.identity.directory.as_path();
+            let disk = match error.is_full() {
+                true => disk.fail(&detail.code, detail.text, files::make_room(store)),
+                false => disk.failed(&detail),
+            };
+            [disk, inodes.skip("nothing can be written")]
         }
         Ok(space) => {
             let store = patient.config.identity.directory.as_path();

@@ -28,7 +28,9 @@ pub async fn way(
     match identity {
         Ok(identity) => told(target, probe_tls(target, identity, deadline).await, now),
         Err(why) => match probe_tcp(target, deadline).await {
-            Err(cause) => stopped(&ProbeFailure { cause, server_verified: false, certificate: None }, now),
+            Err(cause) => {
+                stopped(target, &ProbeFailure { cause, server_verified: false, certificate: None }, now)
+            }
             Ok((address, times)) => {
                 let mut steps = reached(target, address, &times);
                 steps.extend(NAMES.iter().skip(2).map(|name| Step::begin(name).skip(why.as_str())));
@@ -57,7 +59,7 @@ fn told(target: &Target, probed: Result<ServerFacts, ProbeFailure>, now: i64) ->
             );
             steps
         }
-        Err(failure) => stopped(&failure, now),
+        Err(failure) => stopped(target, &failure, now),
     }
 }
 
@@ -69,7 +71,7 @@ fn spoken(facts: &ServerFacts) -> String {
 }
 
 /// The step at which the way ends; the ones before it were good, the ones after it were not reached.
-fn stopped(failure: &ProbeFailure, now: i64) -> Vec<CheckStep> {
+fn stopped(target: &Target, failure: &ProbeFailure, now: i64) -> Vec<CheckStep> {
     let at = match &failure.cause {
         Cause::Dns { .. } | Cause::Timeout(At::Dns) => 0,
         Cause::Refused { .. } | Cause::Unreachable { .. } | Cause::Timeout(At::Tcp) => 1,
@@ -88,7 +90,9 @@ fn stopped(failure: &ProbeFailure, now: i64) -> Vec<CheckStep> {
                 std::cmp::Ordering::Less => match (&failure.certificate, *name) {
                     (Some(der), "server") => signed(step, der, now),
                     (_, "server") => step.ok("signed by a root in root-ca"),
-                    _ => took(step.ok("reached"), Duration::ZERO),
+                    (_, "dns") => took(step.ok(format!("{} has an address", target.host)), Duration::ZERO),
+                    (_, "tcp") => took(step.ok(format!("port {} answers", target.port)), Duration::ZERO),
+                    _ => took(step.ok("TLS is spoken there"), Duration::ZERO),
                 },
             }
         })
@@ -116,7 +120,7 @@ fn ended(step: Step, failure: &ProbeFailure) -> CheckStep {
             if failure.server_verified =>
         {
             let words = format!("{}: it does not take this device's certificate", detail.text);
-            let fix = "certrot-fleet status THING: is the certificate ACTIVE there? If it is lost for good: certrot-fleet reclaim THING";
+            let fix = "certrot-fleet status with the thing's name: is the certificate ACTIVE there? If it is lost for good, certrot-fleet reclaim lets the claim in";
             step.fail("certificate-refused", words, fix)
         }
         _ => step.failed(&detail),

@@ -22,7 +22,7 @@ fn a_check_has_every_step_in_order_and_asks_on_the_live_session_alone() {
     let report: Value = serde_json::from_slice(&done.stdout).unwrap();
     let steps = report["steps"].as_array().unwrap();
     let names: Vec<&str> = steps.iter().filter_map(|s| s["name"].as_str()).collect();
-    let expected = "daemon config serial root-ca claim store modes pair certificate machine disk inodes request clock dns tcp \
+    let expected = "config serial root-ca claim store modes pair certificate machine disk inodes request clock daemon dns tcp \
                     tls server accepted connect subscribe publish provisioning register commit rotation retire hooks log \
                     service alerts unit units journal versions";
     assert_eq!(names, expected.split_whitespace().collect::<Vec<_>>());
@@ -46,7 +46,7 @@ fn checks_in_between_get_the_last_report_with_its_age_and_the_scarce_rights_are_
     device.wait_steady(1);
     let since = device.twin().event_count();
     let dry = device.ctl(&["rotate-now", "--dry-run"]);
-    assert!(line(&dry, "register").contains("and 1 more, to commit"), "{}", words(&dry));
+    assert!(line(&dry, "register").contains("2 steps, to commit"), "{}", words(&dry));
     assert_eq!(asked(&device, since), 0);
     let since = device.twin().event_count();
     let first = device.ctl(&["check"]);
@@ -162,7 +162,7 @@ fn without_the_daemon_everything_is_looked_at_from_outside_and_nothing_is_touche
     {
         assert!(line(&done, name).starts_with("ok"), "{name}: {}", words(&done));
     }
-    assert!(line(&done, "connect").contains("and 5 more"), "{}", words(&done));
+    assert!(line(&done, "connect").contains("6 steps, to commit"), "{}", words(&done));
     harmless(&device, since);
     // A key that is gone, a mode that is open, a file that does not load: each at its step.
     let key = device.generation_dir(1).join("device.key.pem");

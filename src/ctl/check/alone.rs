@@ -12,7 +12,7 @@ use super::machine;
 use crate::clock::{BUILT_AFTER, Clock};
 use crate::cloud::{ClientIdentity, Target};
 use crate::config::{Config, Facts, Purpose, Serial, identity_directory};
-use crate::control::wire::{CheckReport, CheckStep, Status, Time};
+use crate::control::wire::{CheckReport, CheckResult, CheckStep, Status, Time};
 use crate::doctor::{self, PROBE, Step, files, network, standing};
 use crate::x509::{self, Leaf};
 
@@ -23,7 +23,7 @@ pub async fn report(daemon: CheckStep, path: &Path) -> CheckReport {
     let loaded = Config::load(path, &Facts::gather(path, Purpose::Check));
     let store = identity_directory(path).map(|directory| directory.as_path().to_owned());
     let pair = store.as_deref().map(Pair::read);
-    let mut steps = vec![daemon];
+    let mut steps = Vec::new();
     let config = match loaded {
         Ok((config, mut warnings)) => {
             // What only systemd can show is no fault of the file's.
@@ -41,20 +41,32 @@ pub async fn report(daemon: CheckStep, path: &Path) -> CheckReport {
     steps.extend(stored(store.as_deref(), pair.as_ref(), now));
     let begun = pair.as_ref().and_then(|p| p.leaf.as_ref().ok()).map_or(0, |leaf| leaf.not_before);
     steps.push(files::clock(now >= BUILT_AFTER.max(begun), clock.is_synchronised(), now));
+    steps.push(daemon);
     match &config {
         Some(config) => steps.extend(way(config, pair.as_ref(), clock).await),
-        None => steps.extend(skipped(&network::NAMES, "the configuration does not say where to")),
+        None => steps.extend(skipped(&network::NAMES, "the configuration was not read")),
     }
     let why = "only the daemon connects with the device's client id";
     steps.extend(skipped(&["connect", "subscribe", "publish", "provisioning", "register", "commit"], why));
     steps.extend(machine::steps(None));
+    if !nix::unistd::geteuid().is_root() {
+        steps.iter_mut().for_each(blind);
+    }
     CheckReport { at: Some(Time::from_seconds(now)), age_seconds: 0, version: None, steps }
+}
+
+/// What this user may not read says nothing of what the daemon may.
+fn blind(step: &mut CheckStep) {
+    if step.result == CheckResult::Fail && step.detail.to_ascii_lowercase().contains("permission denied") {
+        let detail = format!("not to be judged by this user, run it as root: {}", step.detail);
+        *step = CheckStep { name: std::mem::take(&mut step.name), detail, ..CheckStep::default() };
+    }
 }
 
 /// What the configuration names.
 fn configured(config: Option<&Config>, store: Option<&Path>, provisioned: bool, now: i64) -> Vec<CheckStep> {
     let Some(config) = config else {
-        return skipped(&["serial", "root-ca", "claim"], "the configuration does not load");
+        return skipped(&["serial", "root-ca", "claim"], "the configuration was not read");
     };
     let claim = match &config.claim.files {
         Some(_) => files::claim(config, now, provisioned),
@@ -91,11 +103,14 @@ fn stored(store: Option<&Path>, pair: Option<&Pair>, now: i64) -> Vec<CheckStep>
     let first = match (&pair.unread, pair.generation) {
         (Some(words), _) => step.skip(words.as_str()),
         (None, Some(n)) => step.ok(format!("generation {n} in use")),
-        (None, None) => step.skip("no identity yet"),
+        (None, None) if store.is_dir() => step.skip("no identity yet"),
+        (None, None) => step.skip(format!("there is no {} yet", store.display())),
     };
     let mut steps = vec![first];
     if pair.unread.is_some() || !store.exists() {
-        steps.extend(skipped(&["modes", "pair", "certificate"], "the store cannot be looked into"));
+        let why =
+            if pair.unread.is_some() { "the store cannot be looked into" } else { "there is no store yet" };
+        steps.extend(skipped(&["modes", "pair", "certificate"], why));
     } else {
         steps.push(files::modes(store));
         match (pair.generation, &pair.leaf) {

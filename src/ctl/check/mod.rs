@@ -28,10 +28,12 @@ pub async fn run(client: Client, out: &Output, config: &Path) -> Result<Exit, Fa
 fn with_ours(mut answer: Value) -> Result<Value, ClientError> {
     let report: CheckReport = read(&answer)?;
     let version = report.version.as_deref();
-    let mut first = Step::begin("daemon").ok("answers on its control socket");
-    first.millis = None;
+    let mut answers = Step::begin("daemon").ok("answers on its control socket");
+    answers.millis = None;
     if let Some(steps) = answer.get_mut("steps").and_then(Value::as_array_mut) {
-        steps.insert(0, value(&first));
+        // The machine's own comes before it, the way to the cloud after it.
+        let at = steps.iter().position(|step| step["name"] == "dns").unwrap_or(0);
+        steps.insert(at, value(&answers));
         steps.extend(machine::steps(version).iter().map(value));
     }
     Ok(answer)

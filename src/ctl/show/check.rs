@@ -45,7 +45,7 @@ fn one(step: &CheckStep, width: usize, paint: Paint) -> String {
 }
 
 fn several(first: &CheckStep, last: &CheckStep, count: usize, width: usize, paint: Paint) -> String {
-    let words = format!("and {} more, to {}: {}", count - 1, clean(&last.name), clean(&first.detail));
+    let words = format!("{count} steps, to {}: {}", clean(&last.name), clean(&first.detail));
     line(first.result, &clean(&first.name), "", &words, width, paint)
 }
 
@@ -103,7 +103,7 @@ FAIL  server           31 ms  the server's certificate is not signed by root-ca
       cause  untrusted-server
       fix    put the right root into aws.root-ca
       allow  {\"Effect\":\"Allow\"}
-skip  publish                 and 2 more, to commit: not connected
+skip  publish                 3 steps, to commit: not connected
 skip  journal                 no systemd
 1 step failed: server
 ";
