@@ -144,7 +144,11 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
     let (orders, orders_reader) = mpsc::channel(ORDERS);
     let (stop, stopped) = oneshot::channel::<()>();
     let scraped = status_reader.clone();
-    let scrape: Scrape = Arc::new(move || metrics.text(&scraped.borrow().at(story::now(&clock))));
+    let scrape: Scrape = Arc::new(move || {
+        let mut status = scraped.borrow().at(story::now(&clock));
+        status.hooks = Hooks::from_environment().said();
+        metrics.text(&status)
+    });
     let backend = Backend {
         status: status_reader,
         events: feed.clone(),

@@ -91,8 +91,14 @@ pub fn hooks(status: &Status) -> CheckStep {
         .filter(|hook| !hook.ok)
         .map(|hook| format!("{}: {}", hook.name, hook.text.as_deref().unwrap_or("failed")))
         .collect();
+    let in_use = status.certificate.as_ref().map(|certificate| certificate.id.as_str());
     match (hooks.generation, failed.is_empty()) {
-        (None, _) => step.skip("none has run since the start"),
+        (None, _) => step.skip("none has run on this machine"),
+        (Some(n), true) if hooks.certificate_id.is_some() && hooks.certificate_id.as_deref() != in_use => step.warn(
+            "hooks-behind",
+            format!("they ran for generation {n}, and not for the certificate in use"),
+            "systemctl start certrotd-rotated runs them; systemctl status certrotd-rotated.path says why it did not",
+        ),
         (Some(n), true) => step.ok(format!("{} ran for generation {n}", hooks.results.len())),
         (Some(n), false) => step.warn(
             "hook-failed",
@@ -169,6 +175,10 @@ mod tests {
             "{}",
             step.detail
         );
+        // They are still to run for the certificate in use.
+        status.hooks.results.pop();
+        status.hooks.certificate_id = Some("old".to_owned());
+        assert_eq!(hooks(&status).cause.as_deref(), Some("hooks-behind"));
     }
 
     #[test]

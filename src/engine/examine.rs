@@ -45,11 +45,13 @@ pub(super) fn begin(engine: &mut Engine, what: &What, reply: oneshot::Sender<Rep
         return;
     }
     let carried = matches!(engine.machine.link(), Link::Up { carrier, .. } if carrier != Carrier::Claim);
+    let mut status = engine.status.borrow().at(now(&engine.world.tools.clock));
+    status.hooks = engine.hooks.said();
     let patient = Patient {
         tools: Rc::clone(&engine.world.tools),
         config: Rc::clone(&engine.world.config),
         file: file(engine),
-        status: engine.status.borrow().at(now(&engine.world.tools.clock)),
+        status,
         session: engine.world.live.as_ref().filter(|_| carried).map(|l| Rc::clone(&l.session)),
         disk: engine.machine.disk().cloned(),
         quiet: quiet(engine),
