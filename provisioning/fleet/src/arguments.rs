@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Sets up, shows and cleans up what a certrotd fleet needs in an AWS account.
 #[derive(Debug, Parser)]
-#[command(name = "certrot-fleet", version, about, after_help = AFTER)]
+#[command(name = "certrot-fleet", version, after_help = AFTER)]
 pub struct Arguments {
     /// What everything is called after; IOT_TEMPLATE_NAME if that is set, else certrot
     #[arg(long, global = true)]
@@ -116,7 +116,7 @@ pub struct Setup {
     /// Every well-formed serial may claim
     #[arg(long)]
     pub open: bool,
-    /// Where certrot-hook and certrot-retire lie; by default beside this program
+    /// Where certrot-hook and certrot-retire lie; by default beside this program or the package's
     #[arg(long, value_name = "DIR")]
     pub lambdas: Option<PathBuf>,
     /// The batch of the first claim certificate
@@ -174,7 +174,7 @@ pub enum Allow {
         /// The serials
         #[arg(required = true)]
         serials: Vec<String>,
-        /// Where certrot-hook and certrot-retire lie; by default beside this program
+        /// Where certrot-hook and certrot-retire lie; by default beside this program or the package's
         #[arg(long, value_name = "DIR")]
         lambdas: Option<PathBuf>,
     },
@@ -183,7 +183,7 @@ pub enum Allow {
         /// The serials
         #[arg(required = true)]
         serials: Vec<String>,
-        /// Where certrot-hook and certrot-retire lie; by default beside this program
+        /// Where certrot-hook and certrot-retire lie; by default beside this program or the package's
         #[arg(long, value_name = "DIR")]
         lambdas: Option<PathBuf>,
     },

@@ -1,7 +1,7 @@
 //! From the command line to the commands: one arm for each, and one way in which they fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use jiff::SignedDuration;
@@ -242,11 +242,19 @@ fn wishes(setup: &Setup) -> Wishes {
     }
 }
 
-/// The directory that this program lies in.
+/// Where the functions' programs are looked for: beside this program, or where the package has them.
 fn beside() -> PathBuf {
     let program = std::env::current_exe().ok();
-    program.and_then(|p| p.parent().map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."))
+    functions(program.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")))
 }
+
+fn functions(programs: &Path) -> PathBuf {
+    let packed = programs.join(PACKED);
+    if packed.is_dir() { packed } else { programs.to_owned() }
+}
+
+/// From `/usr/bin`, where the package puts this program.
+const PACKED: &str = "../lib/certrot-fleet";
 
 fn fleet(arguments: &Arguments) -> Result<Fleet, FleetError> {
     let word =
@@ -268,4 +276,19 @@ fn print(document: &impl Serialize) -> ExitCode {
     // Plain data with text keys always becomes JSON.
     println!("{}", serde_json::to_string_pretty(document).unwrap_or_default());
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_functions_programs_are_the_package_s_where_there_is_one_and_else_beside_this_one() {
+        let home = tempfile::tempdir().unwrap();
+        let bin = home.path().join("bin");
+        assert_eq!(functions(&bin), bin);
+        std::fs::create_dir_all(home.path().join("lib/certrot-fleet")).unwrap();
+        std::fs::create_dir(&bin).unwrap();
+        assert_eq!(functions(&bin), bin.join(PACKED));
+    }
 }
