@@ -95,7 +95,8 @@ function drawLife(status) {
 }
 
 function drawFacts(status) {
-  const { certificate, rotation, retire } = status;
+  const { certificate, rotation, retire, hooks } = status;
+  const failed = hooks.results.filter((hook) => !hook.ok);
   const rows = [
     ['Serial', status.serial || '—', 'mono'],
     ['Certificate', h('span', { title: certificate.id }, `${short(certificate.id)}…`), 'mono'],
@@ -108,6 +109,10 @@ function drawFacts(status) {
       ? `generation ${retire.generation} waits for the cloud to retire what is older${retire.text ? `: ${retire.text}` : ''}`
       : retire.mode === 'none' ? 'are not retired (retire.mode = none)' : 'all retired'],
   ];
+  if (hooks.results.length) {
+    const told = failed.map((hook) => `${hook.name} failed${hook.text ? `: ${hook.text}` : ''}`).join('; ');
+    rows.push(['Hooks', told || `${hooks.results.length} done, for generation ${hooks.generation}`]);
+  }
   $('facts').replaceChildren(...rows.map(([name, value, kind]) => h('div', {}, h('dt', {}, name), h('dd', { class: kind }, value))));
 }
 
