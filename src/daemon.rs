@@ -141,13 +141,15 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
     feed.heard_by(move |event| counting.hear(event));
     let (status, status_reader) = watch::channel(Arc::new(Status::default()));
     let (operators, operators_reader) = watch::channel(Arc::new(policy::operators(&config)));
+    let (users, users_reader) = watch::channel(Arc::new(policy::users(&config)));
     let (orders, orders_reader) = mpsc::channel(ORDERS);
+    let (messages, messages_reader) = mpsc::channel(MESSAGES);
     let (stop, stopped) = oneshot::channel::<()>();
-    let scraped = status_reader.clone();
+    let (scraped, counted) = (status_reader.clone(), metrics.clone());
     let scrape: Scrape = Arc::new(move || {
         let mut status = scraped.borrow().at(story::now(&clock));
         status.hooks = Hooks::from_environment().said();
-        metrics.text(&status)
+        counted.text(&status)
     });
     let backend = Backend {
         status: status_reader,
@@ -157,6 +159,8 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         hooks: Arc::new(|| Hooks::from_environment().said()),
         now: Arc::new(move || story::now(&clock)),
         operators: operators_reader,
+        users: users_reader,
+        messages,
     };
     let server = tokio::spawn(control::serve(socket, backend, Limits::default(), async move {
         let _ = stopped.await;
@@ -180,9 +184,12 @@ async fn serve(config_path: PathBuf, config: Config, log: Log) -> Exit {
         notify,
         hooks: Hooks::from_environment(),
         orders: orders_reader,
+        messages: messages_reader,
+        metrics,
         feed,
         status,
         operators,
+        users,
     });
     engine.run(Wishes(signals)).await;
     let _ = stop.send(());
@@ -230,5 +237,7 @@ impl Stream for Wishes {
 const SOCKET_MODE: u32 = 0o660;
 /// Orders that may wait for the engine.
 const ORDERS: usize = 32;
+/// Messages of applications that may wait for the engine.
+const MESSAGES: usize = 32;
 /// Between attempts to listen for scrapers.
 const METRICS_AGAIN: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@
 
 mod anew;
 mod examine;
+mod messages;
 mod reload;
 mod waits;
 
@@ -26,14 +27,16 @@ use crate::cloud::SessionEvent;
 use crate::cloud::payload::{Condition, parse_rotate};
 use crate::cloud::topics;
 use crate::control::wire::{Configuration, Problem, Status, Time};
-use crate::control::{self, Feed};
+use crate::control::{self, Application, Feed};
 use crate::doctor::Memory;
 use crate::hooks::Hooks;
 use crate::log::Log;
+use crate::messages::{Post, Rules};
+use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::orders;
 use crate::policy;
-use crate::rotation::{Action, CloudOrder, Effect, Happening, Input, Now, Order, Outcome, Rotation, State};
+use crate::rotation::{Action, CloudOrder, Effect, Input, Now, Order, Outcome, Rotation, State};
 use crate::status;
 use crate::story::{Story, now};
 use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
@@ -56,12 +59,18 @@ pub struct Parts {
     pub hooks: Hooks,
     /// Orders from the control socket.
     pub orders: mpsc::Receiver<control::Order>,
+    /// Applications' messages from the control socket.
+    pub messages: mpsc::Receiver<Application>,
+    /// Where applications' messages are counted.
+    pub metrics: Arc<Metrics>,
     /// Events to the control socket.
     pub feed: Feed,
     /// Status to the control socket.
     pub status: watch::Sender<Arc<Status>>,
     /// Who may change things, to the control socket.
     pub operators: watch::Sender<Arc<BTreeSet<u32>>>,
+    /// Who may publish and subscribe, to the control socket.
+    pub users: watch::Sender<Arc<BTreeSet<u32>>>,
 }
 
 /// What a signal asks for.
@@ -85,6 +94,12 @@ pub struct Engine {
     orders: mpsc::Receiver<control::Order>,
     status: watch::Sender<Arc<Status>>,
     operators: watch::Sender<Arc<BTreeSet<u32>>>,
+    users: watch::Sender<Arc<BTreeSet<u32>>>,
+    messages: mpsc::Receiver<Application>,
+    post: Post,
+    rules: Rules,
+    /// The session that the post office knows of.
+    tended: Option<u64>,
     doing: Option<(Effect, Doing, Instant)>,
     examining: Option<Examination>,
     memory: Rc<RefCell<Memory>>,
@@ -115,6 +130,11 @@ impl Engine {
             orders: parts.orders,
             status: parts.status,
             operators: parts.operators,
+            users: parts.users,
+            messages: parts.messages,
+            post: Post::new(Instant::now(), parts.metrics),
+            rules: Rules::default(),
+            tended: None,
             doing: None,
             examining: None,
             memory: Rc::default(),
@@ -143,6 +163,8 @@ impl Engine {
             if self.stopping && self.may_end() {
                 break;
             }
+            self.tend();
+            let delivers = self.post.wakes_at();
             let wake = if let State::Waiting(wait) = self.machine.state() { Some(wait.until) } else { None };
             tokio::select! {
                 // What happened is heard before what was asked has ended: a session that is closed in the middle of a
@@ -168,9 +190,13 @@ impl Engine {
                     }
                     pulse_is_due = next_pulse();
                 }
+                // The last: however much applications send, nothing above waits for it.
+                Some(what) = self.messages.recv() => self.application(what),
+                () = pause(delivers), if delivers.is_some() => {}
             }
         }
         self.notify.status("stopping");
+        self.close_the_post();
         if let Some(live) = self.world.live.take() {
             live.session.disconnect(std::time::Duration::from_secs(1)).await;
         }
@@ -213,7 +239,10 @@ impl Engine {
             examine::give_way(self, effect);
             self.story.begins(effect, &self.machine, due);
             let doing = self.world.begin(effect);
+            let doing = self.make_way(action, doing);
             self.doing = Some((effect, doing, Instant::now()));
+        } else if matches!(action, Action::Wait(_)) {
+            self.post.release();
         }
         self.publish();
     }
@@ -230,15 +259,19 @@ impl Engine {
 
     fn happens(&mut self, event: SessionEvent) {
         match event {
-            SessionEvent::Closed(cause) => {
-                // During a proof the broker closes our own session for the successor's (rule 8).
-                let expected = matches!(self.machine.state(), State::Working(Effect::Prove(_)));
-                self.story.closed(Detail::of_cause(&cause), expected);
-                self.world.lost();
-                self.turn(Input::Happened(Happening::Closed));
+            SessionEvent::Closed(cause) => self.closed(&cause),
+            SessionEvent::Message { topic, payload, .. } if topics::is_reserved(&topic) => {
+                self.message(&topic, &payload);
             }
-            SessionEvent::Message { topic, payload, .. } => self.message(&topic, &payload),
-            SessionEvent::Gap { lost } => tracing::warn!(lost, "messages were dropped: too many at once"),
+            SessionEvent::Message { topic, payload, retain, dup } => {
+                self.deliver(topic, &payload, retain, dup)
+            }
+            SessionEvent::Acknowledged(id) => self.post.acknowledged(Instant::now(), id),
+            SessionEvent::Answered { id, refused } => self.post.answered(Instant::now(), id, &refused),
+            SessionEvent::Gap { lost } => {
+                tracing::warn!(lost, "messages were dropped: too many at once");
+                self.post.gap(lost);
+            }
         }
     }
 

@@ -17,6 +17,7 @@
 //!            └──────Input─────────┘◀────Outcome─────┘
 //! STATUS  rotation, world, story ─▶ status ─▶ engine ─watch─▶ control/server ═socket═▶ control/client ─▶ ctl
 //! ORDER   ctl ─▶ control/client ═socket═▶ control/server ─channel─▶ engine ─▶ orders ─▶ rotation
+//! MESSAGE applications ═socket═▶ control/messages ─channel─▶ engine ─▶ messages ─Command─▶ session in hand, and back
 //! ```
 //!
 //! # The rooms
@@ -33,12 +34,13 @@
 //! | [`engine`] | the main loop; the only file that names both the core and the world | block |
 //! | [`story`], [`status`] | what people are told: events, history, log; the status document and its alerts | change anything |
 //! | [`metrics`] | the same for a Prometheus server: gauges off the status, counters off the events | count anything twice |
+//! | [`messages`] | applications' publishes and subscriptions, over every session | cost the identity anything |
 //! | [`doctor`] | goes through every step that can be tried without minting a certificate; in parts of it `certrotctl` too | take the live session's client id, cost it twice |
 //! | [`hooks`] | rings for the hook runner, reads what hooks said; [`hooks::run`] is that runner, root's | run a hook in the daemon |
 //! | [`ctl`] | `certrotctl`: arguments, words on the screen, exit codes | know more than the wire |
 //!
 //! Bytes become types once, at the edge, and types become bytes once. Adapters do not import each other; imports run one
-//! way: `x509`, `exit`, `rotation` → adapters → `world`, `policy` → `story`, `status`, `metrics`, `doctor` → `engine`, `orders` →
+//! way: `x509`, `exit`, `rotation` → adapters → `world`, `policy` → `story`, `status`, `metrics`, `messages`, `doctor` → `engine`, `orders` →
 //! `daemon`, `ctl` → programs. `tests/layering.rs` fails on the first line that points up.
 //!
 //! # Where to look first
@@ -67,6 +69,7 @@ pub mod exit;
 pub mod hooks;
 pub mod keys;
 pub mod log;
+pub mod messages;
 pub mod metrics;
 pub mod notify;
 mod orders;

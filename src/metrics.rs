@@ -47,12 +47,28 @@ enum Counted {
     Loss,
     /// By result.
     Commit,
+    /// By result.
+    Publish,
+    Heard,
+    Unheard,
 }
 
 impl Metrics {
     /// Counts an event.
     pub fn hear(&self, event: &Event) {
         self.lock().hear(event);
+    }
+
+    /// Counts an application's publish: `acknowledged`, `not-acknowledged`, `forbidden` by the cloud, `refused` here.
+    pub fn published(&self, result: &str) {
+        self.lock().count(Counted::Publish, result);
+    }
+
+    /// Counts a message for so many subscribers, and so many that were too slow for it.
+    pub fn heard(&self, by: u64, not_by: u64) {
+        let mut tally = self.lock();
+        tally.add(Counted::Heard, "", by);
+        tally.add(Counted::Unheard, "", not_by);
     }
 
     /// The document for this status, which carries its time.
@@ -245,6 +261,16 @@ impl Tally {
                 "Sessions that came up on the device's certificate.",
                 Counted::Connect,
             ),
+            (
+                "certrotd_messages_delivered_total",
+                "Messages handed to subscribers, each by its readers.",
+                Counted::Heard,
+            ),
+            (
+                "certrotd_messages_dropped_total",
+                "Messages that subscribers were too slow for, each by its readers.",
+                Counted::Unheard,
+            ),
         ] {
             text.family(name, Kind::Counter, help).sample(&[], &sum(what));
         }
@@ -263,6 +289,7 @@ impl Tally {
                 Counted::Loss,
             ),
             ("certrotd_commits_total", "Commits by answer.", "result", Counted::Commit),
+            ("certrotd_publishes_total", "Publishes of applications by result.", "result", Counted::Publish),
         ] {
             let mut family = text.family(name, Kind::Counter, help);
             for (value, count) in self.of(what) {

@@ -1,4 +1,4 @@
-//! From the configuration to what the core decides by; and who the operators are.
+//! From the configuration to what the core decides by; and who the operators and the users of messages are.
 //!
 //! Plain translation, no judgement: every value has been checked by `config`.
 
@@ -40,15 +40,24 @@ pub fn of(config: &Config, who: Option<&Who>) -> Policy {
 
 /// The users who may change things, by number.
 pub fn operators(config: &Config) -> BTreeSet<u32> {
+    known(&config.control.operators, "control.operators")
+}
+
+/// The users who may publish and subscribe: those of `[messages]`, and the operators.
+pub fn users(config: &Config) -> BTreeSet<u32> {
+    let mut uids: BTreeSet<u32> = config.control.operators.iter().filter_map(config::User::uid).collect();
+    uids.extend(known(&config.messages.users, "messages.users"));
+    uids
+}
+
+fn known(users: &config::Users, key: &str) -> BTreeSet<u32> {
     let mut uids: BTreeSet<u32> = BTreeSet::new();
-    for user in config.control.operators.iter() {
+    for user in users.iter() {
         match user.uid() {
             Some(uid) => {
                 uids.insert(uid);
             }
-            None => {
-                tracing::warn!(%user, "no such user: it is in control.operators and cannot order anything")
-            }
+            None => tracing::warn!(%user, "no such user: it is in {key} and lets nobody in"),
         }
     }
     uids

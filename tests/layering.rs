@@ -43,6 +43,7 @@ const ORDER: &[(&str, Kind)] = &[
     ("story", Kind::Joint),
     ("status", Kind::Joint),
     ("metrics", Kind::Joint),
+    ("messages", Kind::Joint),
     ("doctor", Kind::Joint),
     ("engine", Kind::Joint),
     ("orders", Kind::Joint),

@@ -7,8 +7,7 @@
 //! ```text
 //! tls (one ClientIdentity per pair) ─▶ dial (DNS, TCP, TLS) ─▶ connect (CONNECT … CONNACK) ─▶ session (one connection)
 //!                                        └─▶ probe (ends after TLS)                            ├─ request: asked, answered
-//!                                                                                              ├─ outbox: publishes to be
-//!                                                                                              │  acknowledged, carried over
+//!                                                                                              ├─ messages: of applications
 //!                                                                                              └─ proof: rule 7
 //! ```
 //!
@@ -24,7 +23,7 @@
 pub mod cause;
 pub mod dial;
 mod error;
-mod outbox;
+mod messages;
 pub mod payload;
 pub mod proof;
 mod pump;
@@ -35,11 +34,10 @@ pub mod topics;
 
 pub use cause::{Cause, ConnectFailure, Remedy, Step};
 pub use dial::{ProbeFailure, ServerFacts, Target, Times, probe_tcp, probe_tls};
-pub use error::{PublishError, SubscribeError};
-pub use outbox::Carried;
+pub use error::{NotTaken, SubscribeError};
 pub use proof::{ProofFailure, prove};
 pub use pump::SessionEvent;
 pub use request::{Answer, RequestError};
-pub use session::{Connack, Options, Session, connect};
+pub use session::{Connack, FILTERS_A_PACKET, Options, Session, connect};
 pub use tls::{ClientIdentity, Clock, TlsError};
 pub use topics::{Operation, TopicError};

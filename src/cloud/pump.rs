@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use super::cause::{self, Cause};
-use super::outbox::Outbox;
 use super::request::Desk;
 
 /// What happens on a connection by itself.
@@ -36,7 +35,16 @@ pub enum SessionEvent {
         /// How many.
         lost: u64,
     },
-    /// The connection has ended; the last event.
+    /// The broker has acknowledged what was handed over under this number; it may come after the end.
+    Acknowledged(u64),
+    /// The broker has answered the subscriptions that were asked for under this number; it may come after the end.
+    Answered {
+        /// The number.
+        id: u64,
+        /// The filters that it refused.
+        refused: Vec<String>,
+    },
+    /// The connection has ended; the last event of its own.
     Closed(Cause),
 }
 
@@ -47,6 +55,8 @@ impl fmt::Debug for SessionEvent {
                 write!(f, "Message {{ {topic:?}, {} bytes }}", payload.len())
             }
             SessionEvent::Gap { lost } => write!(f, "Gap {{ lost: {lost} }}"),
+            SessionEvent::Acknowledged(id) => write!(f, "Acknowledged({id})"),
+            SessionEvent::Answered { id, refused } => write!(f, "Answered {{ {id}, refused: {refused:?} }}"),
             SessionEvent::Closed(cause) => write!(f, "Closed({cause:?})"),
         }
     }
@@ -55,7 +65,6 @@ impl fmt::Debug for SessionEvent {
 /// What the session's handle and its task share.
 pub(super) struct Shared {
     pub desk: Arc<Desk>,
-    pub outbox: Arc<Outbox>,
     /// The filters that the broker has granted on this connection.
     pub heard: Mutex<BTreeSet<String>>,
     /// Why the connection has ended.
@@ -68,7 +77,6 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             desk: Arc::default(),
-            outbox: Arc::default(),
             heard: Mutex::default(),
             closed: watch::channel(None).0,
             ending: AtomicBool::new(false),
@@ -93,6 +101,8 @@ pub(super) async fn run(mut eventloop: EventLoop, shared: Arc<Shared>, events: m
         if shared.ending.load(Ordering::Acquire) { Cause::Ended } else { cause::of_library(&error, true) };
     drop(eventloop); // with everything that was still queued (rule 10)
     shared.closed.send_replace(Some(cause.clone()));
+    // What was acknowledged in the same read is told first: its tasks have been woken.
+    tokio::task::yield_now().await;
     delivery.close(cause).await;
 }
 

@@ -6,9 +6,10 @@
 //! is made by `dial`, handed over once, and there is no second one.
 //!
 //! ```text
-//! publish ─▶ outbox ─▶ library ─▶ broker ─▶ PUBACK ─▶ outbox        request ─▶ library ─▶ broker
-//!               └─ take_unacknowledged ─▶ resend on the successor      ▲───── accepted/rejected ┘
+//! hand_over ─▶ library ─▶ broker ─▶ PUBACK ─▶ event       request ─▶ library ─▶ broker
+//!                                                            ▲───── accepted/rejected ┘
 //! ```
+//! What applications publish and subscribe to goes over it in `messages`; it keeps none of that.
 //!
 //! What the library keeps: a request's payload is wiped when the library drops its last reference, but a copy stays in
 //! its write buffer and in TLS's until they are used again; of an incoming one the read buffer, likewise.
@@ -30,8 +31,7 @@ use zeroize::Zeroizing;
 
 use super::cause::{self, Cause, ConnectFailure, Step};
 use super::dial::{DialFailure, Dialled, Listening, Target, dial};
-use super::error::{PublishError, SubscribeError};
-use super::outbox::{Carried, NoRoom, Outbox};
+use super::error::SubscribeError;
 use super::pump::{SessionEvent, Shared, run};
 use super::request::{Answer, RequestError};
 use super::tls::ClientIdentity;
@@ -90,14 +90,17 @@ pub async fn connect(
         Err(_) => return Err(failed(Cause::Timeout(Step::Connack), true, true)),
     };
     let shared = Arc::new(Shared::default());
+    let answers = events.downgrade();
     let task = tokio::spawn(run(eventloop, Arc::clone(&shared), events));
-    Ok((Session { client, shared, task }, Connack { session_present: connack.session_present }))
+    Ok((Session { client, shared, answers, task }, Connack { session_present: connack.session_present }))
 }
 
 /// An established connection. Dropped, it ends at once, without DISCONNECT and without an event.
 pub struct Session {
-    client: AsyncClient,
+    pub(super) client: AsyncClient,
     shared: Arc<Shared>,
+    /// Where answers to applications' messages go, while the connection lasts.
+    pub(super) answers: mpsc::WeakSender<SessionEvent>,
     task: JoinHandle<()>,
 }
 
@@ -151,54 +154,6 @@ impl Session {
     fn heard(&self) -> MutexGuard<'_, BTreeSet<String>> {
         // Nothing in here can panic half-way, so a poisoned lock still guards whole data.
         self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Publishes for an application, QoS 1, and waits for the acknowledgement; through a take-over too, where a
-    /// successor resends it (rule 9).
-    pub async fn publish(
-        &self,
-        topic: &str,
-        payload: Zeroizing<Vec<u8>>,
-        deadline: Duration,
-    ) -> Result<(), PublishError> {
-        let unfit = |source| PublishError::Unfit { topic: topic.to_owned(), source };
-        topics::check_topic(topic).and_then(|()| topics::check_payload(&payload)).map_err(unfit)?;
-        let until = Instant::now() + deadline;
-        let payload = Bytes::from_owner(payload);
-        let (place, done) = match self.shared.outbox.put(topic, &payload) {
-            Ok(put) => put,
-            Err(NoRoom::Full) => return Err(PublishError::Busy { topic: topic.to_owned() }),
-            Err(NoRoom::Taken) => {
-                let cause = self.cause().unwrap_or(Cause::Ended);
-                return Err(PublishError::Closed { topic: topic.to_owned(), cause });
-            }
-        };
-        let waited = timeout_at(until, async {
-            send(&self.client, &self.shared.outbox, place.id, topic, payload).await;
-            done.await
-        })
-        .await;
-        match waited {
-            // Acknowledged: it has left the outbox; dropping the place does nothing more.
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => {
-                let cause = self.cause().unwrap_or(Cause::Ended);
-                Err(PublishError::Closed { topic: topic.to_owned(), cause })
-            }
-            Err(_) => Err(PublishError::NotAcknowledged { topic: topic.to_owned() }),
-        }
-    }
-
-    /// Hands a publish to the connection without waiting, QoS 1. It dies with the connection: for commits (rule 10).
-    pub fn try_publish_nowait(&self, topic: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), PublishError> {
-        let unfit = |source| PublishError::Unfit { topic: topic.to_owned(), source };
-        topics::check_topic(topic).and_then(|()| topics::check_payload(&payload)).map_err(unfit)?;
-        if let Some(cause) = self.cause() {
-            return Err(PublishError::Closed { topic: topic.to_owned(), cause });
-        }
-        self.client
-            .try_publish(topic, Bytes::from_owner(payload), PublishOptions::at_least_once())
-            .map_err(|_| PublishError::Busy { topic: topic.to_owned() })
     }
 
     /// Asks and waits for the answer. The answer topics are subscribed to first, where they are not yet: only by whoever
@@ -272,43 +227,6 @@ impl Session {
         }
     }
 
-    /// Takes what applications published and the broker has not acknowledged, for the successor; from now on this
-    /// session takes no more publishes.
-    pub fn take_unacknowledged(&self) -> Carried {
-        self.shared.outbox.take()
-    }
-
-    /// Sends a predecessor's unacknowledged publishes again, in order, before this one's own (rules 8 and 9).
-    ///
-    /// Returns once all are handed to the connection, or after `deadline`; what is left then, or where the connection
-    /// ends, stays in the outbox for the next successor.
-    pub async fn resend(&self, carried: Carried, deadline: Duration) {
-        let all = send_all(self.client.clone(), Arc::clone(&self.shared.outbox), self.take_in(carried));
-        // Nothing more to do when it takes too long: the next successor takes what is left.
-        let _ = timeout(deadline, all).await;
-    }
-
-    /// As `resend`, without waiting: for a session that is in use already. Its own publishes may overtake them.
-    pub fn take_over(&self, carried: Carried) {
-        if !carried.is_empty() {
-            let queue = self.take_in(carried);
-            tokio::spawn(send_all(self.client.clone(), Arc::clone(&self.shared.outbox), queue));
-        }
-    }
-
-    /// Puts a predecessor's letters into the outbox.
-    fn take_in(&self, carried: Carried) -> Vec<(u64, String, Bytes)> {
-        let mut queue = Vec::new();
-        for letter in carried.letters {
-            let (topic, payload) = (letter.topic.clone(), letter.payload.clone());
-            if let Ok(place) = self.shared.outbox.put_letter(letter) {
-                queue.push((place.id, topic, payload));
-                place.keep();
-            }
-        }
-        queue
-    }
-
     /// The cause, after the library has shown that the connection has ended.
     async fn ended(&self) -> Cause {
         timeout(Duration::from_secs(1), self.closed()).await.unwrap_or(Cause::Closed)
@@ -324,27 +242,6 @@ impl fmt::Debug for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-/// Hands letters of the outbox to the library, in order.
-async fn send_all(client: AsyncClient, outbox: Arc<Outbox>, queue: Vec<(u64, String, Bytes)>) {
-    for (id, topic, payload) in queue {
-        send(&client, &outbox, id, &topic, payload).await;
-    }
-}
-
-/// Hands a letter of the outbox to the library and has its acknowledgement noted.
-async fn send(client: &AsyncClient, outbox: &Arc<Outbox>, id: u64, topic: &str, payload: Bytes) {
-    let queued = client.publish_tracked(topic, payload, PublishOptions::at_least_once()).await;
-    // Not queued: the connection has ended and the letter stays for the successor.
-    if let Ok(notice) = queued {
-        let outbox = Arc::clone(outbox);
-        tokio::spawn(async move {
-            if notice.wait_async().await.is_ok() {
-                outbox.acknowledged(id);
-            }
-        });
     }
 }
 
@@ -378,4 +275,4 @@ const MAX_PACKET: usize = 160 * 1024;
 const QUEUE: usize = 64;
 
 /// Filters a SUBSCRIBE (AWS IoT Core message broker quotas).
-const FILTERS_A_PACKET: usize = 8;
+pub const FILTERS_A_PACKET: usize = 8;

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::sse;
-use super::wire::{Event, Problem};
+use super::wire::{Event, Heard, Problem};
 
 /// A way to one daemon.
 #[derive(Clone, Debug)]
@@ -60,15 +60,24 @@ impl Client {
         let response = timeout(self.patience, self.send(Method::GET, "/v1/events", None, after))
             .await
             .map_err(|_| self.too_slow())??;
+        self.stream(response, after).await
+    }
+
+    /// Subscribes to messages within a filter.
+    pub async fn messages(&self, filter: &str) -> Result<Events, ClientError> {
+        let path = format!("/v1/subscribe?filter={}", encoded(filter));
+        let response = timeout(self.patience, self.send(Method::GET, &path, None, None))
+            .await
+            .map_err(|_| self.too_slow())??;
+        self.stream(response, None).await
+    }
+
+    async fn stream(&self, response: Response<Incoming>, after: Option<u64>) -> Result<Events, ClientError> {
         if response.status() != StatusCode::OK {
             return Err(self.refusal(response).await);
         }
-        Ok(Events {
-            body: response.into_body(),
-            reader: sse::Reader::default(),
-            ready: VecDeque::new(),
-            after,
-        })
+        let reader = sse::Reader::default();
+        Ok(Events { body: response.into_body(), reader, ready: VecDeque::new(), after })
     }
 
     /// Passes a request on and its answer back, refusals and streams too; nothing of it is read here.
@@ -159,6 +168,15 @@ pub struct Events {
 impl Events {
     /// The next event, as it came and as we read it; fails when the stream broke off or was silent for too long.
     pub async fn next(&mut self) -> Result<(Value, Event), ClientError> {
+        self.next_as().await
+    }
+
+    /// The same of a stream of messages.
+    pub async fn heard(&mut self) -> Result<(Value, Heard), ClientError> {
+        self.next_as().await
+    }
+
+    async fn next_as<T: DeserializeOwned>(&mut self) -> Result<(Value, T), ClientError> {
         loop {
             if let Some(data) = self.ready.pop_front() {
                 return Ok((parse(data.as_bytes())?, parse(data.as_bytes())?));
@@ -260,6 +278,19 @@ impl ClientError {
             ClientError::Refused(problem) => problem.status == 503,
         }
     }
+}
+
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }
 
 fn broken_off(_: hyper::Error) -> ClientError {

@@ -15,9 +15,11 @@ pub struct Limits {
     pub reserved: usize,
     /// Readers of `/v1/events` of one uid: fewer than its connections, so that orders still get through.
     pub streams_per_uid: usize,
+    /// Readers of `/v1/subscribe` of one uid.
+    pub subscribers_per_uid: usize,
     /// Bytes of a request's line and headers.
     pub header_bytes: usize,
-    /// Bytes of a request's body: a payload of AWS's 128 KB and its wrapping.
+    /// Bytes of a request's body: a payload of AWS's 128 KB in base64 and its wrapping.
     pub body_bytes: usize,
     /// For the headers, and for an idle connection.
     pub header_time: Duration,
@@ -36,12 +38,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections: 32,
-            per_uid: 8,
+            connections: 40,
+            per_uid: 20,
             reserved: 4,
             streams_per_uid: 4,
+            subscribers_per_uid: 8,
             header_bytes: 16 * 1024,
-            body_bytes: 160 * 1024,
+            body_bytes: 192 * 1024,
             header_time: Duration::from_secs(5),
             body_time: Duration::from_secs(5),
             write_time: Duration::from_secs(10),
@@ -74,18 +77,27 @@ impl Places {
             return None;
         }
         held.connections.insert(uid, of_uid + 1);
-        Some(Place { places: self.clone(), uid, stream: false })
+        Some(Place { places: self.clone(), uid, kind: Kind::Connection })
     }
 
     /// A place for a reader of events.
     pub(super) fn stream(&self, uid: u32, limits: &Limits) -> Option<Place> {
+        self.reader(uid, Kind::Stream, limits.streams_per_uid)
+    }
+
+    /// A place for a subscriber.
+    pub(super) fn subscriber(&self, uid: u32, limits: &Limits) -> Option<Place> {
+        self.reader(uid, Kind::Subscriber, limits.subscribers_per_uid)
+    }
+
+    fn reader(&self, uid: u32, kind: Kind, most: usize) -> Option<Place> {
         let mut held = self.lock();
-        let of_uid = held.streams.get(&uid).copied().unwrap_or(0);
-        if of_uid >= limits.streams_per_uid {
+        let of_uid = held.of(kind).entry(uid).or_default();
+        if *of_uid >= most {
             return None;
         }
-        held.streams.insert(uid, of_uid + 1);
-        Some(Place { places: self.clone(), uid, stream: true })
+        *of_uid += 1;
+        Some(Place { places: self.clone(), uid, kind })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -98,13 +110,20 @@ impl Places {
 pub(super) struct Place {
     places: Places,
     uid: u32,
-    stream: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Connection,
+    Stream,
+    Subscriber,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut held = self.places.lock();
-        let of_kind = if self.stream { &mut held.streams } else { &mut held.connections };
+        let of_kind = held.of(self.kind);
         match of_kind.get_mut(&self.uid) {
             Some(n) if *n > 1 => *n -= 1,
             Some(_) => {
@@ -119,6 +138,17 @@ impl Drop for Place {
 struct Held {
     connections: BTreeMap<u32, usize>,
     streams: BTreeMap<u32, usize>,
+    subscribers: BTreeMap<u32, usize>,
+}
+
+impl Held {
+    fn of(&mut self, kind: Kind) -> &mut BTreeMap<u32, usize> {
+        match kind {
+            Kind::Connection => &mut self.connections,
+            Kind::Stream => &mut self.streams,
+            Kind::Subscriber => &mut self.subscribers,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,20 @@
 //! ```text
 //! engine ──watch──▶ status ─┐                                    ┌─▶ ctl (words, exit codes)
 //! engine ──Feed───▶ events ─┤ server ══ HTTP/1.1 over Unix ══ client
-//! engine ◀──mpsc── Order ───┘                                    └─▶ curl --unix-socket
+//! engine ◀──mpsc── Order ───┤                                    └─▶ curl --unix-socket
+//! engine ◀─▶ Application ───┘
 //! ```
 //! The server knows nothing of rotation: it turns requests into [`Order`]s and values into JSON. The engine knows
 //! nothing of HTTP: it takes orders from a channel and answers each once. What crosses the socket is in [`wire`].
 //! Who may do what is decided here and nowhere else: by the uid that the kernel names for the peer (`SO_PEERCRED`);
-//! whoever can connect may read, only operators may change.
+//! whoever can connect may read, only operators may change, and messages are theirs and the users' of `[messages]`.
 
 pub mod bind;
 pub mod client;
 mod content;
 pub mod feed;
 pub mod limits;
+pub mod messages;
 pub mod metrics;
 mod routes;
 pub mod server;
@@ -31,6 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use bind::{BindError, Socket};
 pub use feed::Feed;
 pub use limits::Limits;
+pub use messages::Application;
 pub use metrics::{MetricsError, MetricsListener, Scrape};
 pub use server::serve;
 
@@ -53,6 +56,10 @@ pub struct Backend {
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
     /// The uids that may change things; a reload sends new ones.
     pub operators: watch::Receiver<Arc<BTreeSet<u32>>>,
+    /// The uids that may publish and subscribe, beside them.
+    pub users: watch::Receiver<Arc<BTreeSet<u32>>>,
+    /// Where applications' messages go. A full channel is answered 503.
+    pub messages: mpsc::Sender<Application>,
 }
 
 /// One order of one peer; it is to be answered once. Dropping it unanswered is answered 503.

@@ -1,6 +1,7 @@
 //! The paths of the control socket: a request becomes an [`Order`] or a look at a channel, an answer becomes JSON.
 //!
 //! Whatever is not GET needs an operator, for every path in one place ([`operators_only`]): a new path cannot forget.
+//! Applications' messages (`messages`) are the one exception, both ways: their users may send, and strangers not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +24,16 @@ use super::limits::{Place, Places};
 use super::metrics::PROMETHEUS_TEXT;
 use super::server::is_operator;
 use super::wire::{Event, EventKind, Problem, ProvisionRequest, RotateRequest, RotationPatch};
-use super::{Backend, Limits, Order, Peer, What, sse};
+use super::{Backend, Limits, Order, Peer, What, messages, sse};
 
 /// What every request sees.
 #[derive(Clone)]
 pub(super) struct Shared {
-    backend: Backend,
-    limits: Arc<Limits>,
-    places: Places,
+    pub(super) backend: Backend,
+    pub(super) limits: Arc<Limits>,
+    pub(super) places: Places,
     checking: Arc<Semaphore>,
-    closed: watch::Receiver<bool>,
+    pub(super) closed: watch::Receiver<bool>,
 }
 
 impl Shared {
@@ -66,6 +67,8 @@ enum Path {
     Disconnect,
     Adopt,
     Rotation,
+    Publish,
+    Subscribe,
 }
 
 impl Path {
@@ -83,6 +86,8 @@ impl Path {
             "/v1/disconnect" => Path::Disconnect,
             "/v1/adopt" => Path::Adopt,
             "/v1/rotation" => Path::Rotation,
+            "/v1/publish" => Path::Publish,
+            "/v1/subscribe" => Path::Subscribe,
             _ => return None,
         })
     }
@@ -90,13 +95,16 @@ impl Path {
     /// The one method that the path takes; where it is GET, HEAD too (RFC 9110, section 9.3.2).
     fn method(self) -> Method {
         match self {
-            Path::Status | Path::History | Path::Check | Path::Events | Path::Metrics => Method::GET,
+            Path::Status | Path::History | Path::Check | Path::Events | Path::Metrics | Path::Subscribe => {
+                Method::GET
+            }
             Path::Provision
             | Path::Rotate
             | Path::Reload
             | Path::Connect
             | Path::Disconnect
-            | Path::Adopt => Method::POST,
+            | Path::Adopt
+            | Path::Publish => Method::POST,
             Path::Rotation => Method::PATCH,
         }
     }
@@ -111,8 +119,10 @@ async fn routed(
     let (head, body) = request.into_parts();
     let path = Path::of(head.uri.path()).ok_or_else(unknown_path)?;
     let reads = matches!(head.method, Method::GET | Method::HEAD);
-    if !reads {
-        operators_only(&shared, peer, head.uri.path())?;
+    match path {
+        Path::Publish | Path::Subscribe => messages::permitted(&shared, peer, head.uri.path())?,
+        _ if reads => {}
+        _ => operators_only(&shared, peer, head.uri.path())?,
     }
     let method = path.method();
     if head.method != method && !(head.method == Method::HEAD && method == Method::GET) {
@@ -126,6 +136,8 @@ async fn routed(
         Path::Metrics => return Ok(Content::text(PROMETHEUS_TEXT, (shared.backend.metrics)())),
         Path::Events => return events(shared, peer, &head.headers),
         Path::Check => return order(&shared, peer, What::Check, shared.limits.check_time).await,
+        Path::Publish => return messages::publish(&shared, peer, body).await,
+        Path::Subscribe => return messages::subscribe(shared, peer, head.uri.query()).await,
         Path::Rotate => {
             let RotateRequest { dry_run } = read(&shared.limits, body).await?;
             let what = What::Rotate { dry_run };
@@ -247,7 +259,7 @@ async fn order(
     }
 }
 
-fn gone() -> Problem {
+pub(super) fn gone() -> Problem {
     Problem::new(
         503,
         "stopping",
@@ -258,7 +270,10 @@ fn gone() -> Problem {
 }
 
 /// Reads a body of JSON within its size and time; nothing at all means all defaults.
-async fn read<T: DeserializeOwned + Default>(limits: &Limits, body: Incoming) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned + Default>(
+    limits: &Limits,
+    body: Incoming,
+) -> Result<T, Problem> {
     let bytes = match timeout(limits.body_time, Limited::new(body, limits.body_bytes).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -347,11 +362,11 @@ async fn pump(mut shared: Shared, mut joined: Joined, frames: mpsc::Sender<Strin
     }
 }
 
-async fn give(frames: &mpsc::Sender<String>, frame: String, patience: Duration) -> bool {
+pub(super) async fn give(frames: &mpsc::Sender<String>, frame: String, patience: Duration) -> bool {
     frames.send_timeout(frame, patience).await.is_ok()
 }
 
-fn json<T: Serialize>(value: &T) -> Response<Content> {
+pub(super) fn json<T: Serialize>(value: &T) -> Response<Content> {
     match serde_json::to_string(value) {
         Ok(text) => Content::text("application/json", text + "\n"),
         Err(_) => problem(Problem::internal(

@@ -1,6 +1,6 @@
 //! Server-sent events (WHATWG HTML §9.2): writing ours and reading them back; pure, no input or output.
 
-use super::wire::Event;
+use super::wire::{Event, Heard};
 
 /// One event as it goes over the wire.
 pub fn frame(event: &Event) -> String {
@@ -8,6 +8,12 @@ pub fn frame(event: &Event) -> String {
     let data = serde_json::to_string(event).unwrap_or_else(|_| "{}".to_owned());
     let id = if event.id == 0 { String::new() } else { format!("id: {}\n", event.id) };
     format!("{id}event: {}\ndata: {data}\n\n", event.kind.word())
+}
+
+/// What a subscriber hears, as it goes over the wire; without an id, since nothing of it is kept.
+pub fn heard(heard: &Heard) -> String {
+    let data = serde_json::to_string(heard).unwrap_or_else(|_| "{}".to_owned());
+    format!("event: {}\ndata: {data}\n\n", heard.word())
 }
 
 /// What a stream begins with: the id to come back with, though no event was sent yet.
@@ -68,7 +74,7 @@ impl Reader {
     }
 }
 
-/// No event of ours is near this long.
+/// No event of ours is this long: a message of AWS's 128 KB in base64 is 175 kB.
 const LONGEST: usize = 256 * 1024;
 
 #[cfg(test)]

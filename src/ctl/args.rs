@@ -103,6 +103,24 @@ pub enum Command {
         #[arg(long, value_name = "D", default_value = "60s", value_parser = duration)]
         timeout: Duration,
     },
+    /// Publish a message through the daemon's session; done when the cloud has acknowledged it
+    Publish {
+        /// The topic
+        topic: String,
+        /// The payload; - reads it from standard input, and without it it is empty
+        payload: Option<String>,
+        /// How long the cloud's acknowledgement is waited for: up to 120s
+        #[arg(long, value_name = "D", default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// Show the messages that come within a filter
+    Subscribe {
+        /// The filter, such as device/SN-0001/#
+        filter: String,
+        /// End after so many messages
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
 }
 
 /// What `wait` waits for.
@@ -186,6 +204,11 @@ mod tests {
             "connect",
             "disconnect",
             "adopt",
+            "publish device/x/a",
+            "publish device/x/a hello",
+            "publish device/x/a - --timeout 5s",
+            "subscribe device/x/#",
+            "subscribe device/+/a --count 3",
         ] {
             let words = std::iter::once("certrotctl").chain(line.split(' '));
             assert!(Args::try_parse_from(words).is_ok(), "{line}");

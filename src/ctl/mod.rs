@@ -6,12 +6,13 @@
 //! ```
 //! It decides nothing about identities, reads no clock (times are the daemon's) and no file of the daemon's: but for `check`,
 //! which looks for itself where no daemon answers.
-//! Orders are here; what stays and follows events is in `watch`.
+//! Orders are here; what stays and follows events is in `watch`, messages of applications in `messages`.
 
 mod args;
 mod check;
 mod exit;
 mod follow;
+mod messages;
 mod show;
 mod watch;
 mod words;
@@ -148,6 +149,10 @@ async fn run(args: Args) -> Result<Exit, Failure> {
         Command::Disconnect => order(&client, &out, "/v1/disconnect", &json!({})).await,
         Command::Adopt => order(&client, &out, "/v1/adopt", &json!({})).await,
         Command::Hooks { .. } => Ok(Exit::Software), // run before, without a runtime
+        Command::Publish { topic, payload, timeout } => {
+            messages::publish(client, &out, topic, payload, timeout).await
+        }
+        Command::Subscribe { filter, count } => messages::subscribe(&client, &out, &filter, count).await,
     }
 }
 

@@ -37,7 +37,7 @@ impl Engine {
         matches!(self.machine.state(), State::Waiting(_)) && !self.stopping
     }
 
-    fn hang_up_for(&mut self, order: Option<Order>) {
+    pub(super) fn hang_up_for(&mut self, order: Option<Order>) {
         if self.machine.link() != Link::Down {
             // From here on the hangup is in hand, and the next two only say what follows it.
             self.turn(Input::Order(Order::Disconnect));

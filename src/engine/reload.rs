@@ -39,7 +39,10 @@ impl Engine {
         let words = told(&changes);
         self.log.set_level(config.log.level.into());
         self.operators.send_replace(Arc::new(policy::operators(&config)));
+        self.users.send_replace(Arc::new(policy::users(&config)));
         self.adopt_config(config);
+        self.rules = self.message_rules();
+        self.post.judge(&self.rules);
         tracing::info!("configuration read again: {words}");
         // Whatever changed may be what keeps a session from coming about: then the next try is made at once.
         let down = self.machine.link() == Link::Down && !changes.is_empty();

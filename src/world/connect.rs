@@ -1,8 +1,8 @@
 //! Connecting and proving: one CONNECT each, never a second one by itself.
 //!
 //! Rule 8 lives here on the world's side: the session in hand is only dropped when the broker has dropped it (CONNACK
-//! of the successor, or no answer to its CONNECT), and what applications published and the broker has not
-//! acknowledged goes to whichever session is there afterwards.
+//! of the successor, or no answer to its CONNECT). Nothing of applications goes over a session before it has done what
+//! it was made for: what they publish could close it, and would then have cost a proof (rules 7 and 9).
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::detail::Detail;
 use super::{CONNECT, Ended, GOODBYE, Left, LinkChange, Live, Tools, Who, who};
 use crate::cloud::proof::{prove as prove_session, rotation_answers};
 use crate::cloud::topics::standing;
-use crate::cloud::{Carried, ClientIdentity, ConnectFailure, Options, Session, Target};
+use crate::cloud::{ClientIdentity, ConnectFailure, Options, Session, Target};
 use crate::config::Config;
 use crate::keys::Today;
 use crate::rotation::{Carrier, Outcome, Trouble};
@@ -25,18 +25,16 @@ pub(super) async fn connect(
     config: Rc<Config>,
     carrier: Carrier,
     old: Option<Live>,
-    letters: Carried,
 ) -> Ended {
-    let mut left = Left { letters, ..Left::default() };
+    let mut left = Left::default();
     if let Some(old) = old {
         left.append(old.end(GOODBYE).await);
     }
     let down = |ended: Ended, left| Ended { link: LinkChange::Down, left, ..ended };
-    let live = match open(&tools, &config, carrier).await {
+    let mut live = match open(&tools, &config, carrier).await {
         Ok(live) => live,
         Err(failure) => return down(failure.ended(), left),
     };
-    live.session.resend(std::mem::take(&mut left.letters), tools.deadline(CONNECT)).await;
     let filters = match filters(&tools, &config, carrier) {
         Ok(filters) => filters,
         Err(detail) => {
@@ -45,7 +43,9 @@ pub(super) async fn connect(
         }
     };
     // Subscribed anew each time: whether a session carries over is not known (facts), and costs one packet.
-    if let Err(error) = live.session.subscribe(&filters, tools.deadline(CONNECT)).await {
+    let session = Rc::clone(&live.session);
+    let subscribed = session.subscribe(&filters, tools.deadline(CONNECT));
+    if let Err(error) = live.meanwhile(&mut left, subscribed).await {
         let detail = Detail::of("subscribe", &error, error.remedy());
         left.append(live.end(GOODBYE).await);
         return down(Ended::failed(Outcome::Failed(Trouble::Unfit), detail), left);
@@ -54,44 +54,39 @@ pub(super) async fn connect(
 }
 
 /// Connects with a generation beside the session in hand, takes over, and proves it (rules 7 to 9).
-pub(super) async fn prove(
-    tools: Rc<Tools>,
-    config: Rc<Config>,
-    n: u32,
-    old: Option<Rc<Session>>,
-    letters: Carried,
-) -> Ended {
+pub(super) async fn prove(tools: Rc<Tools>, config: Rc<Config>, n: u32, old: Option<Rc<Session>>) -> Ended {
     let carrier = Carrier::Generation(n);
-    let mut left = Left { letters, ..Left::default() };
-    let live = match open(&tools, &config, carrier).await {
+    let mut left = Left::default();
+    let mut live = match open(&tools, &config, carrier).await {
         Ok(live) => live,
         Err(failure) => {
             // Refused or never asked: the session in hand is as it was. No CONNACK: it may be gone (rule 8).
             let link = if failure.lost() { LinkChange::Down } else { LinkChange::Keep };
             if let (LinkChange::Down, Some(old)) = (&link, &old) {
-                left.letters.append(last_words(old).await);
+                last_words(old).await;
             }
-            return Ended { link, left, ..failure.ended() };
+            return Ended { link, ..failure.ended() };
         }
     };
-    if let Some(old) = &old {
-        left.letters.append(old.take_unacknowledged());
-    }
-    live.session.resend(std::mem::take(&mut left.letters), tools.deadline(CONNECT)).await;
     let asked = who(&tools.store, &config).ok_or("the thing name is not known").and_then(|who| {
         let standing = standing(&who.thing).map_err(|_| "the thing name is not one")?;
         let answers = rotation_answers(config.rotation.template.as_str()).map_err(|_| "no template name")?;
         Ok((standing, answers))
     });
-    let proof = match &asked {
-        Ok((standing, answers)) => prove_session(&live.session, standing, answers, tools.deadline(CONNECT))
-            .await
-            .map_err(|error| Detail::of("proof", &error, error.remedy())),
-        Err(why) => Err(Detail::new("proof", *why, "a person: check [device] in the configuration")),
+    let session = Rc::clone(&live.session);
+    let proving = async {
+        let proof = match &asked {
+            Ok((standing, answers)) => prove_session(&session, standing, answers, tools.deadline(CONNECT))
+                .await
+                .map_err(|error| Detail::of("proof", &error, error.remedy())),
+            Err(why) => Err(Detail::new("proof", *why, "a person: check [device] in the configuration")),
+        };
+        if let Some(old) = &old {
+            last_words(old).await;
+        }
+        proof
     };
-    if let Some(old) = &old {
-        last_words(old).await;
-    }
+    let proof = live.meanwhile(&mut left, proving).await;
     match proof {
         Ok(()) => Ended { link: LinkChange::Up(live), left, ..Ended::new(Outcome::Done) },
         Err(detail) => {
@@ -103,12 +98,11 @@ pub(super) async fn prove(
 }
 
 /// Waits for the end of the session that was taken over, so that what it had read from the wire (and acknowledged) is
-/// with the world before its successor is; gives what it leaves unacknowledged.
-async fn last_words(old: &Session) -> Carried {
+/// with the world before its successor is.
+async fn last_words(old: &Session) {
     if tokio::time::timeout(GOODBYE, old.closed()).await.is_err() {
         old.disconnect(GOODBYE).await;
     }
-    old.take_unacknowledged()
 }
 
 /// Why there is no session.
@@ -167,8 +161,8 @@ async fn open(tools: &Tools, config: &Config, carrier: Carrier) -> Result<Live, 
         connect_timeout: tools.deadline(CONNECT),
     };
     let (sender, events) = mpsc::channel(EVENTS);
-    let (session, _) = crate::cloud::connect(&options, sender).await.map_err(NoSession::Cloud)?;
-    Ok(Live { carrier, session: Rc::new(session), events })
+    let (session, connack) = crate::cloud::connect(&options, sender).await.map_err(NoSession::Cloud)?;
+    Ok(Live { carrier, session: Rc::new(session), present: connack.session_present, number: 0, events })
 }
 
 /// The TLS client of an identity, made afresh: nothing of an older one is carried over by resumption.

@@ -1,7 +1,7 @@
 //! The session in hand, and what it leaves behind when it ends: nothing that the broker was told we have is dropped.
 //!
 //! A message is acknowledged as soon as it is read from the wire, so one that nobody has taken yet must outlive its
-//! session; a publish without acknowledgement goes over to the next one (rule 9). It decides nothing.
+//! session. It decides nothing.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::cloud::{Carried, Session, SessionEvent};
+use crate::cloud::{Session, SessionEvent};
 use crate::rotation::Carrier;
 
 /// A session in hand.
@@ -18,6 +18,10 @@ pub struct Live {
     pub carrier: Carrier,
     /// The connection.
     pub session: Rc<Session>,
+    /// Whether the broker still had the session of this client id.
+    pub present: bool,
+    /// Which session of this process it is, from 1; set when it comes into hand.
+    pub number: u64,
     /// What happens on it by itself.
     pub events: mpsc::Receiver<SessionEvent>,
 }
@@ -25,8 +29,6 @@ pub struct Live {
 /// What sessions that ended leave to the next one.
 #[derive(Default)]
 pub(super) struct Left {
-    /// What applications published and no broker acknowledged.
-    pub letters: Carried,
     /// What came and nobody has taken, oldest first.
     pub unread: VecDeque<SessionEvent>,
 }
@@ -34,7 +36,6 @@ pub(super) struct Left {
 impl Left {
     /// Adds what a later session leaves.
     pub fn append(&mut self, mut later: Left) {
-        self.letters.append(later.letters);
         self.unread.append(&mut later.unread);
     }
 
@@ -47,9 +48,27 @@ impl Left {
 }
 
 impl Live {
+    /// Takes in what comes while something is done on it: a burst at its beginning (what the broker kept while there was
+    /// no session) must neither be dropped nor hold up the answers.
+    pub(super) async fn meanwhile<T>(&mut self, left: &mut Left, doing: impl Future<Output = T>) -> T {
+        let mut doing = std::pin::pin!(doing);
+        let mut bytes = 0;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut doing => return done,
+                // The end is told again by the channel's own.
+                Some(event) = self.events.recv(), if bytes < UNREAD => {
+                    bytes += size(&event);
+                    left.put(event);
+                }
+            }
+        }
+    }
+
     /// Ends it in order, with DISCONNECT, and takes what it leaves. What was read from the wire comes out first.
     pub(super) async fn end(mut self, deadline: Duration) -> Left {
-        let mut left = Left { letters: self.session.take_unacknowledged(), ..Left::default() };
+        let mut left = Left::default();
         {
             let mut goodbye = std::pin::pin!(self.session.disconnect(deadline));
             loop {
@@ -66,10 +85,22 @@ impl Live {
 
     /// Takes what a session that has ended leaves.
     pub(super) fn leave(&mut self) -> Left {
-        let mut left = Left { letters: self.session.take_unacknowledged(), ..Left::default() };
+        let mut left = Left::default();
         while let Ok(event) = self.events.try_recv() {
             left.put(event);
         }
         left
     }
 }
+
+fn size(event: &SessionEvent) -> usize {
+    match event {
+        SessionEvent::Message { topic, payload, .. } => topic.len() + payload.len() + EACH,
+        _ => EACH,
+    }
+}
+
+/// Bytes of messages that are kept while a session is made; beyond it a gap is told.
+const UNREAD: usize = 1024 * 1024;
+/// What an event takes beside its text.
+const EACH: usize = 64;

@@ -1,7 +1,7 @@
 //! Does what the core decides: names every adapter (store, keys, cloud, clock) and joins them, effect by effect.
 //!
 //! `begin` makes the future of one effect from what it needs (it borrows nothing, so the engine goes on listening);
-//! `finish` takes in what it left behind: a new session, carried messages, a detail for people. It decides nothing:
+//! `finish` takes in what it left behind: a new session, unread messages, a detail for people. It decides nothing:
 //! which effect comes next is the core's, and no error of an adapter leaves here but as an `Outcome` and a `Detail`.
 
 mod connect;
@@ -117,12 +117,19 @@ pub struct World {
     /// The session in hand.
     pub live: Option<Live>,
     left: Left,
+    sessions: u64,
 }
 
 impl World {
     /// Joins the adapters.
     pub fn new(tools: Tools, config: Config) -> Self {
-        World { tools: Rc::new(tools), config: Rc::new(config), live: None, left: Left::default() }
+        World {
+            tools: Rc::new(tools),
+            config: Rc::new(config),
+            live: None,
+            left: Left::default(),
+            sessions: 0,
+        }
     }
 
     /// Who this device is, from the configuration or from the store; `None` while nobody has said.
@@ -159,14 +166,12 @@ impl World {
             }
             Effect::Connect(carrier) => {
                 let old = self.live.take();
-                let letters = std::mem::take(&mut self.left.letters);
-                Box::pin(connect::connect(tools, config, carrier, old, letters))
+                Box::pin(connect::connect(tools, config, carrier, old))
             }
             Effect::Prove(n) => {
-                let letters = std::mem::take(&mut self.left.letters);
                 // A claim's session has another client id: nobody evicts it, and nothing comes over it that is not asked for.
                 let evicted = live.filter(|(carrier, _)| *carrier != Carrier::Claim).map(|(_, s)| s);
-                Box::pin(connect::prove(tools, config, n, evicted, letters))
+                Box::pin(connect::prove(tools, config, n, evicted))
             }
             Effect::Issue(origin) => match live {
                 None => ready(no_session()),
@@ -191,7 +196,6 @@ impl World {
             LinkChange::Up(live) => self.replace(Some(live)),
         }
         self.left.append(ended.left);
-        self.hand_on();
         (ended.outcome, ended.detail)
     }
 
@@ -211,21 +215,18 @@ impl World {
         }
     }
 
-    /// Drops the session in hand, whose end has been seen; what applications published goes to the next one.
+    /// Drops the session in hand, whose end has been seen.
     pub fn lost(&mut self) {
         self.replace(None);
     }
 
-    fn replace(&mut self, next: Option<Live>) {
+    fn replace(&mut self, mut next: Option<Live>) {
+        if let Some(live) = &mut next {
+            self.sessions += 1;
+            live.number = self.sessions;
+        }
         if let Some(mut old) = std::mem::replace(&mut self.live, next) {
             self.left.append(old.leave());
-        }
-    }
-
-    /// What applications published waits for no reconnect while a session is there.
-    fn hand_on(&mut self) {
-        if let Some(live) = &self.live {
-            live.session.take_over(std::mem::take(&mut self.left.letters));
         }
     }
 }

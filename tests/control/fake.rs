@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use certrotd::control::client::Client;
+use certrotd::control::messages::Inbox;
 use certrotd::control::server::serve_as;
-use certrotd::control::wire::{self, Certificate, Event, EventKind, EventResult, Problem, Status, Time};
-use certrotd::control::{Backend, Feed, Limits, Order, Peer, Socket, What, serve};
+use certrotd::control::wire::{
+    self, Certificate, Event, EventKind, EventResult, Heard, Problem, Status, Time,
+};
+use certrotd::control::{Application, Backend, Feed, Limits, Order, Peer, Socket, What, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -24,6 +27,7 @@ pub struct Fake {
     pub status: watch::Sender<Arc<Status>>,
     pub feed: Feed,
     pub operators: watch::Sender<Arc<BTreeSet<u32>>>,
+    pub users: watch::Sender<Arc<BTreeSet<u32>>>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -57,6 +61,8 @@ impl Fake {
         let (status, statuses) = watch::channel(Arc::new(steady()));
         let (orders, mut ordered) = mpsc::channel(4);
         let (operators, operating) = watch::channel(Arc::new(BTreeSet::from([own_uid()])));
+        let (users, using) = watch::channel(Arc::new(BTreeSet::new()));
+        let (messages, mut asked) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel();
         let feed = Feed::new(born);
         let backend = Backend {
@@ -67,6 +73,8 @@ impl Fake {
             hooks: Arc::new(wire::Hooks::default),
             now: Arc::new(|| Time::from_seconds(NOW)),
             operators: operating,
+            users: using,
+            messages,
         };
         let bound = Socket::bind(socket, 0o666).await.expect("the path is free");
         let stopped = async {
@@ -81,7 +89,13 @@ impl Fake {
                 engine(order);
             }
         });
-        Fake { directory, socket: socket.to_owned(), status, feed, operators, stop, server }
+        tokio::spawn(async move {
+            let mut post = Post::default();
+            while let Some(what) = asked.recv().await {
+                post.take(what);
+            }
+        });
+        Fake { directory, socket: socket.to_owned(), status, feed, operators, users, stop, server }
     }
 
     pub fn client(&self) -> Client {
@@ -183,6 +197,49 @@ pub fn answer(order: Order) {
         }
         What::History => order.answer(Ok(json!([{"kind": "provisioned", "text": said}]))),
         _ => order.answer(Ok(json!({ "text": said }))),
+    }
+}
+
+/// The post office that hands every message to every subscriber. A few topics mean something.
+#[derive(Default)]
+struct Post {
+    inboxes: Vec<Inbox>,
+}
+
+impl Post {
+    fn take(&mut self, what: Application) {
+        match what {
+            Application::Publish(publish) if publish.topic == "silence" => drop(publish.reply),
+            Application::Publish(publish) if publish.topic == "end" => {
+                for inbox in self.inboxes.drain(..) {
+                    inbox.word(Heard::Ended(Problem::forbidden("no more", "none")));
+                }
+                let _ = publish.reply.send(Ok(wire::Published::default()));
+            }
+            Application::Publish(publish) => {
+                let (topic, bytes) = (publish.topic, publish.payload.len());
+                let message = wire::Message {
+                    time: Time::from_seconds(NOW),
+                    topic: topic.clone(),
+                    ..wire::Message::default()
+                };
+                let message = Arc::new(message.with(publish.payload.to_vec()));
+                for inbox in &mut self.inboxes {
+                    inbox.offer(&message, bytes);
+                }
+                let millis = u64::try_from(publish.patience.as_millis()).unwrap_or(0);
+                let _ = publish.reply.send(Ok(wire::Published { topic, bytes, millis }));
+            }
+            Application::Subscribe(subscribe) if subscribe.filter == "closed" => {
+                let _ = subscribe.reply.send(Err(Problem::forbidden("it is closed", "another")));
+            }
+            Application::Subscribe(subscribe) => {
+                let _ = subscribe.reply.send(Ok(()));
+                subscribe.inbox.word(Heard::Subscribed { filter: subscribe.filter });
+                self.inboxes.push(subscribe.inbox);
+            }
+            Application::Left => self.inboxes.retain(|inbox| !inbox.is_closed()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod fake;
 mod limits;
+mod messages;
 mod paths;
 mod program;
 mod socket;

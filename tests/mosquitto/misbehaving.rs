@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use certrotd::cloud::{
-    Cause, ClientIdentity, ConnectFailure, Operation, Options, ProofFailure, PublishError, RequestError,
-    Session, SessionEvent, Step, SubscribeError, Target, connect, probe_tls, prove,
+    Cause, ClientIdentity, ConnectFailure, NotTaken, Operation, Options, ProofFailure, RequestError, Session,
+    SessionEvent, Step, SubscribeError, Target, connect, probe_tls, prove,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -203,29 +203,22 @@ async fn a_subscription_that_is_refused_or_never_answered_ends_with_its_filters(
 }
 
 #[tokio::test]
-async fn a_lost_puback_ends_one_publish_by_its_deadline_and_holds_up_no_other() {
+async fn a_lost_puback_holds_up_no_other_publish_and_tells_nothing() {
     let mut bench = Bench::new().await;
-    let (session, _events, mut connection) = bench.session(16).await;
-    let broker = async {
-        for _ in 0..3 {
-            let packet = connection.packet().await.unwrap();
-            if topic(&packet) != "lost" {
-                connection.puback(&packet).await;
-            }
+    let (session, mut events, mut connection) = bench.session(16).await;
+    for (id, topic) in [(1, "lost"), (2, "a"), (3, "b")] {
+        session.hand_over(id, topic, b"x".as_slice().into()).unwrap();
+    }
+    for _ in 0..3 {
+        let packet = connection.packet().await.unwrap();
+        if topic(&packet) != "lost" {
+            connection.puback(&packet).await;
         }
-    };
-    let publishes = async {
-        tokio::join!(
-            session.publish("lost", body("1"), SOON),
-            session.publish("a", body("2"), LONG),
-            session.publish("b", body("3"), LONG)
-        )
-    };
-    let ((lost, a, b), ()) = tokio::join!(publishes, broker);
-    assert!(matches!(lost, Err(PublishError::NotAcknowledged { .. })), "{lost:?}");
-    a.unwrap();
-    b.unwrap();
-    assert!(session.take_unacknowledged().is_empty(), "who was told that it failed is not carried");
+    }
+    drop(connection);
+    assert_eq!(events.recv().await, Some(SessionEvent::Acknowledged(2)));
+    assert_eq!(events.recv().await, Some(SessionEvent::Acknowledged(3)));
+    assert_eq!(events.recv().await, Some(SessionEvent::Closed(Cause::Closed)));
 }
 
 #[tokio::test]
@@ -295,33 +288,28 @@ async fn what_cannot_be_heard_is_not_asked_and_what_is_heard_already_is_not_subs
 }
 
 #[tokio::test]
-async fn applications_publishes_go_over_to_the_successor_and_commits_never_do_rules_8_to_10() {
+async fn what_one_connection_left_unacknowledged_is_never_replayed_by_the_next_rule_10() {
     let mut bench = Bench::new().await;
     let commit = Operation::commit("dev").unwrap();
     let (old, _old_events, mut old_connection) = bench.session(16).await;
-    let waiting = old.publish("device/dev/data", body("1"), LONG);
+    old.hand_over(1, "device/dev/data", b"1".as_slice().into()).unwrap();
+    assert_eq!(topic(&old_connection.packet().await.unwrap()), "device/dev/data");
+    let asking = old.request(&commit, body("{}"), LONG);
     let story = async {
-        assert_eq!(topic(&old_connection.packet().await.unwrap()), "device/dev/data");
-        old.try_publish_nowait(commit.request(), body("{}")).unwrap();
+        let subscribed = old_connection.packet().await.unwrap();
+        old_connection.suback(&subscribed, &vec![1; filters(&subscribed)]).await;
         assert_eq!(topic(&old_connection.packet().await.unwrap()), commit.request());
         // Neither is acknowledged; the successor takes the client id over and the broker drops the old one.
         let (new, _new_events, mut connection) = bench.session(16).await;
         drop(old_connection);
         old.closed().await;
-        let carried = old.take_unacknowledged();
-        assert_eq!(carried.len(), 1);
-        let refused = old.publish("device/dev/data", body("2"), LONG).await;
-        assert!(matches!(refused, Err(PublishError::Closed { .. })), "{refused:?}");
-        new.resend(carried, LONG).await;
-        let packet = connection.packet().await.unwrap();
-        assert_eq!(topic(&packet), "device/dev/data");
-        connection.puback(&packet).await;
+        assert_eq!(old.hand_over(2, "device/dev/data", b"2".as_slice().into()), Err(NotTaken));
         new.disconnect(LONG).await;
         let rest = connection.packet().await.unwrap();
         assert_eq!(rest.kind, DISCONNECT, "the commit was replayed");
     };
-    let (published, ()) = tokio::join!(waiting, story);
-    published.expect("the waiter hears of the acknowledgement on the successor");
+    let (answer, ()) = tokio::join!(asking, story);
+    assert!(matches!(answer, Err(RequestError::Closed { sent: true, .. })), "{answer:?}");
 }
 
 #[tokio::test]
@@ -359,26 +347,17 @@ async fn a_receiver_that_sleeps_gets_a_gap_and_stops_neither_answers_nor_the_end
 #[tokio::test]
 async fn what_would_cost_the_connection_is_refused_here_and_the_session_lives_on() {
     let mut bench = Bench::new().await;
-    let (session, _events, mut connection) = bench.session(16).await;
+    let (session, mut events, mut connection) = bench.session(16).await;
     let huge: zeroize::Zeroizing<Vec<u8>> = vec![0; 128 * 1024 + 1].into();
-    assert!(matches!(session.publish("a", huge.clone(), SOON).await, Err(PublishError::Unfit { .. })));
-    assert!(matches!(session.try_publish_nowait("a", huge.clone()), Err(PublishError::Unfit { .. })));
-    assert!(matches!(
-        session.publish(&"x".repeat(257), body(""), SOON).await,
-        Err(PublishError::Unfit { .. })
-    ));
-    assert!(matches!(session.publish("a/+", body(""), SOON).await, Err(PublishError::Unfit { .. })));
     let asked = session.request(&Operation::create_keys(), huge, SOON).await;
     assert!(matches!(asked, Err(RequestError::Unfit { .. })), "{asked:?}");
     assert!(matches!(session.subscribe(&["a/#/b".into()], SOON).await, Err(SubscribeError::Unfit { .. })));
-    let largest = session.publish("a", vec![7; 128 * 1024].into(), LONG);
-    let broker = async {
-        let packet = connection.packet().await.unwrap();
-        assert_eq!(packet.body.len(), 128 * 1024 + 5);
-        connection.puback(&packet).await;
-    };
-    let (result, ()) = tokio::join!(largest, broker);
-    result.unwrap();
+    assert_eq!(session.hand_over(1, "a/+", b"".as_slice().into()), Err(NotTaken));
+    session.hand_over(2, "a", vec![7; 128 * 1024].into()).unwrap();
+    let packet = connection.packet().await.unwrap();
+    assert_eq!(packet.body.len(), 128 * 1024 + 5);
+    connection.puback(&packet).await;
+    assert_eq!(events.recv().await, Some(SessionEvent::Acknowledged(2)));
 }
 
 #[tokio::test]

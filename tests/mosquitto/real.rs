@@ -1,15 +1,15 @@
 //! Against a real mosquitto over mutual TLS.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use certrotd::cloud::{
-    Cause, ClientIdentity, Operation, Options, ProofFailure, PublishError, RequestError, Session,
-    SessionEvent, Target, Times, connect, payload, probe_tls, prove,
+    Cause, ClientIdentity, NotTaken, Operation, Options, ProofFailure, RequestError, Session, SessionEvent,
+    Target, Times, connect, probe_tls, prove,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::broker::{Mosquitto, Tls};
@@ -41,9 +41,11 @@ async fn cloud(broker: &Mosquitto, authority: &Authority) -> tokio::task::JoinHa
     let operation = Operation::create_from_csr();
     session.subscribe(&[operation.request().to_owned()], LONG).await.unwrap();
     tokio::spawn(async move {
-        while let Some(SessionEvent::Message { .. }) = events.recv().await {
-            let refusal = br#"{"statusCode":400,"errorCode":"InvalidCsr","errorMessage":""}"#.to_vec();
-            session.publish(operation.rejected(), refusal.into(), LONG).await.unwrap();
+        while let Some(event) = events.recv().await {
+            if let SessionEvent::Message { .. } = event {
+                let refusal = br#"{"statusCode":400,"errorCode":"InvalidCsr","errorMessage":""}"#;
+                session.hand_over(1, operation.rejected(), refusal.as_slice().into()).unwrap();
+            }
         }
     })
 }
@@ -63,18 +65,26 @@ async fn a_session_is_proved_and_carries_messages_over_tls_1_2_and_1_3() {
         let (session, mut events) = join(&options).await;
         let answers = Operation::create_from_csr().answers();
         prove(&session, &["device/dev/#".to_owned()], &answers, LONG).await.unwrap();
-        session.publish("device/dev/hello", b"world".to_vec().into(), LONG).await.unwrap();
-        match events.recv().await {
-            Some(SessionEvent::Message { topic, payload, .. }) => {
-                assert_eq!((topic.as_str(), payload.as_slice()), ("device/dev/hello", b"world".as_slice()));
-            }
-            other => panic!("{other:?}"),
-        }
+        session.hand_over(1, "device/dev/hello", b"world".as_slice().into()).unwrap();
         // The largest that AWS takes, both ways.
-        session.publish("device/dev/big", vec![1; 128 * 1024].into(), LONG).await.unwrap();
-        assert!(
-            matches!(events.recv().await, Some(SessionEvent::Message { payload, .. }) if payload.len() == 131_072)
-        );
+        session.hand_over(2, "device/dev/big", vec![1; 128 * 1024].into()).unwrap();
+        session.ask_for(3, vec!["device/dev/+".to_owned()]).unwrap();
+        let (mut came, mut answered) = (BTreeMap::new(), BTreeSet::new());
+        while came.len() < 2 || answered.len() < 3 {
+            match timeout(LONG, events.recv()).await.expect("an event") {
+                Some(SessionEvent::Message { topic, payload, .. }) => {
+                    came.insert(topic, payload.to_vec());
+                }
+                Some(SessionEvent::Acknowledged(id)) => assert!(answered.insert(id)),
+                Some(SessionEvent::Answered { id, refused }) => {
+                    assert_eq!(refused, [""; 0]);
+                    answered.insert(id);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(came["device/dev/hello"], b"world");
+        assert_eq!(came["device/dev/big"].len(), 131_072);
         session.disconnect(LONG).await;
         assert_eq!(events.recv().await, Some(SessionEvent::Closed(Cause::Ended)));
         cloud.abort();
@@ -199,10 +209,7 @@ async fn a_broker_that_dies_ends_the_session_and_leaves_the_request_in_doubt() {
     let (answer, ()) = tokio::join!(session.request(&operation, b"{}".to_vec().into(), LONG), death);
     assert!(matches!(answer, Err(RequestError::Closed { sent: true, .. })), "{answer:?}");
     assert_eq!(events.recv().await, Some(SessionEvent::Closed(Cause::Closed)));
-    assert!(matches!(
-        session.try_publish_nowait("device/dev/x", payload::create_keys().to_vec().into()),
-        Err(PublishError::Closed { .. })
-    ));
+    assert_eq!(session.hand_over(1, "device/dev/x", b"late".as_slice().into()), Err(NotTaken));
 }
 
 /// Rules 8 and 9: the successor takes the client id over while 100 messages a second flow each way.
@@ -216,28 +223,25 @@ async fn ten_take_overs_under_traffic_lose_nothing_either_way() {
     let (far, far_events) =
         join(&options(broker.port, identity(&authority, &authority.device("cloud")), "cloud")).await;
     far.subscribe(&["device/dev/up".to_owned()], LONG).await.unwrap();
-    let far = Arc::new(far);
-
     let (far_received, received): (Numbers, Numbers) = Default::default();
-    listen(far_events, &far_received);
+    let far = Arc::new(Mutex::new(Flow { session: far, unacknowledged: BTreeMap::new() }));
+    listen(far_events, &far_received, &far);
 
     let (first, events) = join(&options(broker.port, pairs[0].clone(), "dev")).await;
     first.subscribe(&["device/dev/down".to_owned()], LONG).await.unwrap();
-    listen(events, &received);
-    let (current, watch) = watch::channel(Arc::new(first));
+    let near = Arc::new(Mutex::new(Flow { session: first, unacknowledged: BTreeMap::new() }));
+    listen(events, &received, &near);
 
-    let up = tokio::spawn(flow(EACH, watch.clone(), "device/dev/up"));
-    let down = tokio::spawn(flow(EACH, watch::channel(Arc::clone(&far)).1, "device/dev/down"));
+    let up = tokio::spawn(flow(EACH, Arc::clone(&near), "device/dev/up"));
+    let down = tokio::spawn(flow(EACH, Arc::clone(&far), "device/dev/down"));
     for turn in 1..=10 {
         sleep(Duration::from_millis(250)).await;
         let (events, receiver) = mpsc::channel(256);
         let (next, connack) =
             connect(&options(broker.port, pairs[turn % 2].clone(), "dev"), events).await.unwrap();
         assert!(connack.session_present);
-        listen(receiver, &received);
-        let next = Arc::new(next);
-        let old = current.send_replace(Arc::clone(&next));
-        next.resend(old.take_unacknowledged(), LONG).await;
+        listen(receiver, &received, &near);
+        let old = near.lock().unwrap().take_over(next, "device/dev/up");
         timeout(LONG, old.closed()).await.expect("the broker ends the old session");
     }
     up.await.unwrap();
@@ -245,51 +249,68 @@ async fn ten_take_overs_under_traffic_lose_nothing_either_way() {
 
     let end = Instant::now() + LONG;
     let counts = || (far_received.lock().unwrap().len() as u64, received.lock().unwrap().len() as u64);
-    while counts() != (EACH, EACH) {
-        assert!(Instant::now() < end, "of {EACH} each way arrived (up, down): {:?}", counts());
+    let waiting = || near.lock().unwrap().unacknowledged.len() + far.lock().unwrap().unacknowledged.len();
+    while counts() != (EACH, EACH) || waiting() > 0 {
+        assert!(
+            Instant::now() < end,
+            "of {EACH} each way arrived (up, down): {:?}, {} wait",
+            counts(),
+            waiting()
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }
 
 type Numbers = Arc<Mutex<BTreeSet<u64>>>;
 
-/// Collects the numbers that arrive on one session.
-fn listen(mut events: mpsc::Receiver<SessionEvent>, numbers: &Numbers) {
-    let numbers = Arc::clone(numbers);
+/// What one side sends, until it is acknowledged.
+struct Flow {
+    session: Session,
+    unacknowledged: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Flow {
+    fn send(&mut self, id: u64, topic: &str) {
+        let payload = id.to_string().into_bytes();
+        self.unacknowledged.insert(id, payload.clone());
+        // Not taken: the connection has ended, and its successor is sent it again.
+        let _ = self.session.hand_over(id, topic, payload.into());
+    }
+
+    fn take_over(&mut self, next: Session, topic: &str) -> Session {
+        let old = std::mem::replace(&mut self.session, next);
+        for (id, payload) in &self.unacknowledged {
+            self.session.hand_over(*id, topic, payload.clone().into()).expect("it is new");
+        }
+        old
+    }
+}
+
+/// Collects the numbers that arrive on one session, and its acknowledgements.
+fn listen(mut events: mpsc::Receiver<SessionEvent>, numbers: &Numbers, flow: &Arc<Mutex<Flow>>) {
+    let (numbers, flow) = (Arc::clone(numbers), Arc::clone(flow));
     tokio::spawn(async move {
         while let Some(event) = events.recv().await {
             match event {
                 SessionEvent::Message { payload, .. } => {
                     numbers.lock().unwrap().insert(number(&payload));
                 }
+                SessionEvent::Acknowledged(id) => {
+                    flow.lock().unwrap().unacknowledged.remove(&id);
+                }
                 SessionEvent::Gap { lost } => panic!("{lost} lost"),
-                SessionEvent::Closed(_) => {}
+                SessionEvent::Answered { .. } | SessionEvent::Closed(_) => {}
             }
         }
     });
 }
 
-/// Publishes `count` numbered messages, 100 a second, each on the session that is current, until it is acknowledged.
-async fn flow(count: u64, sessions: watch::Receiver<Arc<Session>>, topic: &'static str) {
+/// Publishes `count` numbered messages, 100 a second, each on the session that is current.
+async fn flow(count: u64, flow: Arc<Mutex<Flow>>, topic: &'static str) {
     let mut pace = interval(Duration::from_millis(10));
-    let mut sent = Vec::new();
     for i in 0..count {
         pace.tick().await;
-        let sessions = sessions.clone();
-        sent.push(tokio::spawn(async move {
-            loop {
-                let session = Arc::clone(&sessions.borrow());
-                match session.publish(topic, i.to_string().into_bytes().into(), LONG).await {
-                    Ok(()) => break,
-                    // Handed over between the look at the current session and the publish.
-                    Err(PublishError::Closed { .. }) => tokio::task::yield_now().await,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }));
-    }
-    for publish in sent {
-        publish.await.unwrap();
+        flow.lock().unwrap().send(i, topic);
     }
 }
 

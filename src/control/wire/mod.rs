@@ -1,17 +1,19 @@
 //! What crosses the control socket, as types: the one place where its JSON becomes Rust and Rust becomes JSON.
 //!
 //! Names are camelCase, words are kebab-case, times are RFC 3339 in UTC. Fields are only ever added: a reader ignores
-//! what it does not know, and a word it does not know reads as `Unknown`. No key, token, CSR or payload has a field.
+//! what it does not know, and a word it does not know reads as `Unknown`. No key, token or CSR has a field, and no payload but those of applications' own messages.
 //! It must not import anything of the daemon: `certrotctl` is built from the same types.
 
 mod configuration;
 mod event;
+mod message;
 mod order;
 mod problem;
 mod status;
 
 pub use configuration::{Acts, ConfigChange, Configuration};
 pub use event::{Event, EventKind, EventResult};
+pub use message::{Gap, GapReason, Heard, Message, NoPayload, PublishRequest, Published};
 pub use order::{
     Accepted, CheckReport, CheckResult, CheckStep, HistoryEntry, ProvisionRequest, RotateAccepted,
     RotateRequest, RotationPatch,
