@@ -20,7 +20,7 @@ const ROTATE: &str = "device/SN-V/certrot/rotate";
 const FAST: u32 = 60;
 
 /// A running `certrotd`, ended with the test.
-struct Daemon {
+pub struct Daemon {
     child: Child,
     dir: tempfile::TempDir,
 }
@@ -57,7 +57,7 @@ impl Daemon {
     }
 
     /// Provisioned, connected, nothing left to retire.
-    fn settled(lab: &Lab, more: &str, rate: u32) -> Self {
+    pub fn settled(lab: &Lab, more: &str, rate: u32) -> Self {
         let daemon = Self::start(lab, &format!("serial = \"{VICTIM}\""), more, rate);
         daemon.until("settled", |s| {
             s["connected"] == true && s["state"] == "steady" && s["retire"]["pending"] == false
@@ -65,7 +65,7 @@ impl Daemon {
         daemon
     }
 
-    fn ctl(&self, words: &[&str]) -> Output {
+    pub fn ctl(&self, words: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_certrotctl"))
             .arg("--socket")
             .arg(self.dir.path().join("control.sock"))
@@ -75,11 +75,11 @@ impl Daemon {
             .unwrap()
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         serde_json::from_slice(&self.ctl(&["status"]).stdout).unwrap_or(Value::Null)
     }
 
-    fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + LONG;
         loop {
             let status = self.status();
@@ -115,7 +115,7 @@ impl Daemon {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    fn certificate(&self) -> String {
+    pub fn certificate(&self) -> String {
         self.status()["certificate"]["id"].as_str().unwrap_or_default().to_owned()
     }
 
@@ -126,7 +126,7 @@ impl Daemon {
     }
 
     /// Every file of the store with its bytes, mode and inode.
-    fn store(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32, u64)> {
+    pub fn store(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32, u64)> {
         let mut files = BTreeMap::new();
         let mut dirs = vec![self.dir.path().join("store")];
         while let Some(dir) = dirs.pop() {
@@ -147,7 +147,7 @@ impl Daemon {
     }
 
     /// What must hold at the end of every test with a daemon.
-    fn is_sound(&self, lab: &Lab, asked_for_errors: bool) {
+    pub fn is_sound(&self, lab: &Lab, asked_for_errors: bool) {
         let log = self.log();
         assert!(asked_for_errors || !log.contains("ERROR"), "{log}");
         assert!(!log.contains("PRIVATE KEY") && !log.contains("CERTIFICATE REQUEST"), "{log}");
@@ -185,11 +185,11 @@ fn fast() -> Lab {
     Lab::with(|o: &mut Options| o.clock_rate = f64::from(FAST))
 }
 
-fn rotations(lab: &Lab) -> usize {
+pub fn rotations(lab: &Lab) -> usize {
     lab.twin.count(|e| matches!(e, Event::Registered { template, .. } if template == "certrot-rotate"))
 }
 
-fn sessions(lab: &Lab) -> usize {
+pub fn sessions(lab: &Lab) -> usize {
     lab.twin.count(|e| matches!(e, Event::Connect { client, refused: None, .. } if client == VICTIM))
 }
 

@@ -4,6 +4,7 @@
 //! test ends with the same question: are the victim's certificates, thing, session and inbox as they were? The
 //! protections under test are the documents and rules of `provisioning/` and the daemon; the twin only obeys them.
 
+mod applications;
 mod commits;
 mod connecting;
 mod daemon;

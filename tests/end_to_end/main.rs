@@ -5,6 +5,7 @@ mod support;
 
 mod checks;
 mod faults;
+mod messages;
 mod metrics;
 mod network;
 mod provisioning;
