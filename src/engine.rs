@@ -43,7 +43,7 @@ use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
 use crate::x509;
 
 use examine::Examination;
-use waits::{done, examined, pulse, sleep};
+use waits::{done, examined, pause, pulse, sleep};
 
 /// What the engine is made with.
 pub struct Parts {

@@ -26,6 +26,14 @@ pub(super) async fn examined(examining: &mut Option<Examination>) -> CheckReport
     }
 }
 
+/// Waits until a moment of the process; for ever where there is none.
+pub(super) async fn pause(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits until a moment since boot; for ever where there is none.
 pub(super) async fn sleep(clock: Clock, until: Option<u64>) {
     match until {

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_user_whose_messages_are_forbidden_again_and_again_is_shut_out_for_an_hour_and_nobody_else() {
         let (now, mut faults) = (Instant::now(), Faults::default());
-        let minutes = |n| now + Duration::from_secs(60 * n);
+        let minutes = |n: u64| now + Duration::from_secs(60 * n);
         for n in 0..3 {
             faults.forbid(minutes(n), Act::Publish, &n.to_string(), [7].into_iter());
         }

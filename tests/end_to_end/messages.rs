@@ -212,8 +212,11 @@ fn a_reconnect_is_no_gap_where_the_cloud_kept_the_session_and_one_where_it_did_n
     device.twin().publish(&own(&device, "a"), b"meanwhile", false);
     reader.wait(&device, "what came meanwhile", |heard| heard["payload"] == "meanwhile");
     assert!(!reader.kinds().contains("gap"), "{:?}", reader.all());
-    device.twin().forget_session(device.thing());
+    let since = device.twin().event_count();
     device.twin().kick(device.thing());
+    // It comes back after a second at the earliest.
+    device.wait_event(since, "the end", |e| matches!(e, Event::Closed { .. }));
+    device.twin().forget_session(device.thing());
     let gap = reader.wait(&device, "a gap", |heard| heard["kind"] == "gap");
     assert_eq!(gap["reason"], "session-lost");
     device.twin().publish(&own(&device, "a"), b"after", false);

@@ -167,7 +167,7 @@ async fn a_session_that_was_closed_says_so_once_and_never_comes_back_by_itself()
     assert_eq!(session.closed().await, Cause::Closed);
     let asked = session.request(&Operation::create_keys(), body("{}"), LONG).await;
     assert!(matches!(asked, Err(RequestError::Closed { sent: false, .. })), "{asked:?}");
-    assert!(matches!(session.try_publish_nowait("a", body("x")), Err(PublishError::Closed { .. })));
+    assert_eq!(session.hand_over(1, "a", b"x".as_slice().into()), Err(NotTaken));
     assert!(matches!(session.subscribe(&["a".into()], LONG).await, Err(SubscribeError::Closed { .. })));
     tokio::time::sleep(SOON).await;
     assert_eq!(bench.server.accepted(), 1, "it reconnected by itself");
@@ -316,7 +316,7 @@ async fn what_one_connection_left_unacknowledged_is_never_replayed_by_the_next_r
 async fn a_disconnect_that_was_asked_for_is_no_failure_even_with_a_publish_unacknowledged() {
     let mut bench = Bench::new().await;
     let (session, mut events, mut connection) = bench.session(16).await;
-    session.try_publish_nowait("a", body("1")).unwrap();
+    session.hand_over(1, "a", b"1".as_slice().into()).unwrap();
     let broker = async { connection.packet().await.unwrap() };
     let (packet, ()) = tokio::join!(broker, session.disconnect(2 * SOON));
     assert_eq!(packet.kind, PUBLISH);
