@@ -190,6 +190,17 @@ impl Container {
 
     /// Reboots it in an orderly way.
     pub fn reboot(&mut self) {
+        self.shut_down();
+        self.boot();
+    }
+
+    /// The same, with jobs that may not end soon.
+    pub fn reboot_to_the_middle(&mut self) {
+        self.shut_down();
+        self.boot_in_the_middle();
+    }
+
+    fn shut_down(&mut self) {
         self.sh("systemctl --no-block reboot");
         let mut ended = None;
         self.wait("the end of systemd", Duration::from_secs(100), |it| {
@@ -198,7 +209,6 @@ impl Container {
         });
         // So says nspawn that it was a reboot, to whoever keeps its unit.
         assert_eq!(ended.and_then(|e| e.code()), Some(133), "a reboot");
-        self.boot();
     }
 
     /// Cuts the power: every process in it ends at once, PID 1 first.

@@ -27,7 +27,7 @@ pub const LAST: &[Step] = &[
         second_identity,
     ),
     (
-        "a copy of the disk with another machine id says so; with the same id, both say contested and neither storms",
+        "a copy of the disk with another machine id says so; with the same id one of the two sees it, and neither storms",
         copied,
     ),
     ("certrotd-forget leaves a box without an identity, and the next start asks for a new one", forgets),
@@ -209,14 +209,20 @@ fn copied(lab: &mut Lab) {
     lab.container.sh("systemctl start certrotd");
     let since = lab.twin.event_count();
     copy.boot();
-    copy.until_within("certrotctl --json status | grep -q '\"contested\"'", CONTEST);
-    lab.container.until_within("certrotctl --json status | grep -q '\"contested\"'", CONTEST);
+    // Whoever sees it first keeps away for ten minutes, and the other has peace.
+    let contested = "certrotctl --json status | grep -q '\"contested\"'";
+    let end = std::time::Instant::now() + CONTEST;
+    while !copy.is(contested) && !lab.container.is(contested) {
+        assert!(std::time::Instant::now() < end, "neither sees the other");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
     let before = lab.connects_since(since);
-    assert!(before < 40, "{before} connections until both knew");
-    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(before < 30, "{before} connections until one of them knew");
+    std::thread::sleep(std::time::Duration::from_secs(8));
     let after = lab.connects_since(since);
-    assert!(after - before <= 2, "{} connections in 5 s after both knew", after - before);
-    lab.container.sh("journalctl -u certrotd -x --no-pager MESSAGE_ID=e61b395f03b649498da579c949463400 | grep -q 'client id'");
+    assert!(after - before <= 2, "{} connections in the 8 s after one of them knew", after - before);
+    let told = "journalctl -u certrotd -x --no-pager MESSAGE_ID=e61b395f03b649498da579c949463400 | grep -q 'client id'";
+    assert!(copy.is(told) || lab.container.is(told), "the journal explains it");
     drop(copy);
     lab.container.sh("systemctl restart certrotd");
     lab.steady(generation);
@@ -236,5 +242,5 @@ fn forgets(lab: &mut Lab) {
     lab.steady(1);
 }
 
-/// Five early closes, with growing waits in between, on two machines.
-const CONTEST: std::time::Duration = std::time::Duration::from_secs(150);
+/// Five early closes, with growing waits in between.
+const CONTEST: std::time::Duration = std::time::Duration::from_secs(90);

@@ -43,7 +43,7 @@ pub fn with_version(deb: &Path, version: &str) -> PathBuf {
     std::fs::create_dir_all(&dir).expect("a directory");
     let to = dir.join("certrotd.deb");
     let script = "dpkg-deb -R \"$1\" \"$2/tree\" && sed -i \"s/^Version: .*/Version: $3/\" \"$2/tree/DEBIAN/control\" && \
-                  dpkg-deb -q -Znone -b \"$2/tree\" \"$4\"";
+                  dpkg-deb -Znone -b \"$2/tree\" \"$4\"";
     command(Command::new("sh").args(["-ec", script, "sh"]).arg(deb).arg(&dir).arg(version).arg(&to))
         .unwrap_or_else(|e| panic!("{e}"));
     to
