@@ -170,6 +170,15 @@ impl Registry {
         self.certificates.get_mut(id).ok_or_else(|| missing_certificate(id))
     }
 
+    /// Takes in a certificate that was made elsewhere; `false` where it is known.
+    pub fn adopt(&mut self, certificate: Certificate) -> bool {
+        let known = self.certificates.contains_key(&certificate.id);
+        if !known {
+            self.certificates.insert(certificate.id.clone(), certificate);
+        }
+        !known
+    }
+
     /// Finds a thing.
     pub fn thing(&self, name: &str) -> Result<&Thing, RegistryError> {
         self.things.get(name).ok_or_else(|| RegistryError::NotFound(format!("Thing {name}")))

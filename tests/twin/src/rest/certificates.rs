@@ -1,5 +1,6 @@
 //! Certificates: describe, list, update, delete, and make.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -23,6 +24,7 @@ pub(super) fn routes(cloud: &Arc<Cloud>) -> Router<Arc<Cloud>> {
         .route("/certificates/{id}", op("UpdateCertificate", put(update)))
         .route("/certificates/{id}", op("DeleteCertificate", delete(remove)))
         .route("/keys-and-certificate", op("CreateKeysAndCertificate", post(create)))
+        .route("/certificate/register-no-ca", op("RegisterCertificateWithoutCA", post(register)))
 }
 
 async fn describe(State(cloud): App, Path(id): Path<String>) -> Reply {
@@ -128,6 +130,47 @@ async fn create(State(cloud): App, Query(create): Query<Create>) -> Reply {
         "certificatePem": minted.pem,
         "keyPair": { "PublicKey": key.public_pem, "PrivateKey": key.private_pem },
     }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Foreign {
+    certificate_pem: String,
+    #[serde(default)]
+    status: Option<String>,
+}
+
+/// A certificate that the twin did not sign, known from now on by its SHA-256 like any other.
+async fn register(State(cloud): App, bytes: Bytes) -> Reply {
+    let foreign: Foreign = body(&bytes)?;
+    let status = match foreign.status.as_deref().map(Status::parse) {
+        None => Status::Inactive,
+        Some(Some(status @ (Status::Active | Status::Inactive))) => status,
+        Some(_) => return Err(Problem::invalid("status must be ACTIVE or INACTIVE")),
+    };
+    let invalid = |why: &str| Problem::new(400, "CertificateValidationException", why);
+    let der =
+        ca::der_of(&foreign.certificate_pem).map_err(|_| invalid("certificatePem is no certificate"))?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(&der).map_err(|_| invalid("certificatePem is no certificate"))?;
+    let validity = parsed.validity();
+    let now_ms = cloud.clock.now_ms();
+    let certificate = Certificate {
+        id: ca::certificate_id(&der),
+        pem: foreign.certificate_pem.clone(),
+        status,
+        created_ms: now_ms,
+        modified_ms: now_ms,
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+        policies: BTreeMap::new(),
+        things: BTreeMap::new(),
+    };
+    let id = certificate.id.clone();
+    if !cloud.change(|r| r.adopt(certificate)) {
+        return Err(Problem::new(409, "ResourceAlreadyExistsException", "the certificate is registered"));
+    }
+    ok(json!({ "certificateArn": certificate_arn(&id), "certificateId": id }))
 }
 
 fn described(certificate: &Certificate) -> Value {
