@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 use certrot_rules::serial::Serial;
 
+use crate::code;
 use crate::error::FleetError;
 use crate::files;
+use crate::plan::Act;
+use crate::setup::{Wishes, Work};
 
 /// The list as it lies in the operator's directory.
 pub fn path(dir: &Path) -> PathBuf {
@@ -41,6 +44,43 @@ pub fn text(serials: &BTreeSet<String>) -> String {
 /// Reads a list from a file; `None` when there is none.
 pub fn read(path: &Path) -> Result<Option<BTreeSet<String>>, FleetError> {
     files::read(path)?.map(|bytes| parse(&String::from_utf8_lossy(&bytes))).transpose()
+}
+
+/// Takes a serial off the list in the operator's directory, and tells nobody.
+pub fn forget(dir: &Path, serial: &str) -> Result<(), FleetError> {
+    let path = path(dir);
+    let Some(mut list) = read(&path)? else { return Ok(()) };
+    if list.remove(serial) {
+        files::write_public(&path, text(&list).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Changes the list in the operator's directory, then the hook; gives how many serials are on it.
+pub async fn change(
+    work: &mut Work<'_>,
+    add: &BTreeSet<String>,
+    remove: &BTreeSet<String>,
+    lambdas: &Path,
+) -> Result<usize, FleetError> {
+    let path = path(work.ledger.dir());
+    let mut list = read(&path)?.ok_or_else(|| FleetError::NoList(path.clone()))?;
+    list.extend(add.iter().cloned());
+    list.retain(|s| !remove.contains(s));
+    // Before anything is written: a hook that cannot be packed leaves the list as it is.
+    code::Zips::pack(lambdas, &work.aws.fleet, Some(text(&list).as_bytes()))?;
+    // The file first: if the call fails, the next `setup` or `allow` brings it there.
+    files::write_public(&path, text(&list).as_bytes())?;
+    let wishes = Wishes { lambdas: lambdas.to_owned(), ..Wishes::default() };
+    let wanted = work.wanted(&wishes, true).await?;
+    let (plan, _) = work.planned(&wanted, &wishes).await?;
+    let hook = work.aws.fleet.claim_hook();
+    for step in &plan.steps {
+        if matches!(&step.act, Act::Update(id, _) if id.name == hook) {
+            work.aws.perform(&step.act, &wanted.desired, &wanted.zips).await?;
+        }
+    }
+    Ok(list.len())
 }
 
 /// How long a change takes to count: a warm hook ends with its old zip within this many seconds of the update.

@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Answers every question with yes
     #[arg(long, short, global = true)]
     pub yes: bool,
-    /// plan, status and sweep: one JSON document on standard output
+    /// plan, status, sweep and verify: one JSON document on standard output
     #[arg(long, global = true)]
     pub json: bool,
     /// Tells at the end how often each AWS call was made
@@ -101,6 +101,9 @@ pub enum Command {
         #[arg(long, value_name = "CERTIFICATE_ID")]
         keep: String,
     },
+    /// Tries on the live account what is promised: a throw-away device is provisioned, rotated, attacked and cut off,
+    /// and taken away again with all that was made for it
+    Verify(Verify),
     /// Prints the IAM policy that whoever runs this tool needs
     OperatorPolicy,
     /// Prints the same resources as a CloudFormation template
@@ -149,6 +152,23 @@ pub struct Setup {
     /// Uses a new policy without trying it with TestAuthorization
     #[arg(long)]
     pub skip_check: bool,
+}
+
+/// What verify is told.
+#[derive(Clone, Debug, Args)]
+pub struct Verify {
+    /// Where certrot-hook and certrot-retire lie, for the allow-list; by default beside this program
+    #[arg(long, value_name = "DIR")]
+    pub lambdas: Option<PathBuf>,
+    /// The port that devices use; by default the one in config.toml beside the ledger, else 8883
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// The root certificate of the endpoint; by default the one beside the ledger, else Amazon's
+    #[arg(long, value_name = "FILE")]
+    pub root_ca: Option<PathBuf>,
+    /// Life of the certificate by which is seen whether one past its notAfter is refused; 0s leaves it out
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub short_life: Duration,
 }
 
 /// Claim certificates.
@@ -210,6 +230,7 @@ const AFTER: &str = "\
 Region, profile, credentials and endpoints are found as by every AWS tool: AWS_REGION, AWS_PROFILE, ~/.aws,
 AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_IOT and so on.
 
-Exit codes: 0 done; 1 `plan --check`: something would change; 64 the command line is wrong, names something that is
+Exit codes: 0 done; 1 `plan --check`: something would change, `verify`: a promise is broken; 2 `verify`: a fact
+differs from what was assumed; 64 the command line is wrong, names something that is
 not there, or the answer was no; 69 AWS is not reachable; 70 AWS does not take what was sent; 75 try again later, or
 not all is gone; 77 these credentials may not; 78 region, names, files or documents are wrong.";

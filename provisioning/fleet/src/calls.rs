@@ -104,6 +104,7 @@ calls! {
         ATTACH_THING_PRINCIPAL = "iot:AttachThingPrincipal";
         DETACH_THING_PRINCIPAL = "iot:DetachThingPrincipal";
         CREATE_CERTIFICATE = "iot:CreateCertificateFromCsr";
+        REGISTER_CERTIFICATE = "iot:RegisterCertificateWithoutCA";
     }
     Types {
         DESCRIBE_THING_TYPE = "iot:DescribeThingType";
@@ -209,6 +210,7 @@ calls! {
         PUT_RETENTION = "logs:PutRetentionPolicy";
         DELETE_LOG_GROUP = "logs:DeleteLogGroup";
         LIST_LOG_TAGS = "logs:ListTagsForResource";
+        FILTER_LOGS = "logs:FilterLogEvents";
         TAG_LOG_GROUP = "logs:TagResource";
     }
 }

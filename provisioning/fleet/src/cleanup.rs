@@ -19,9 +19,11 @@ use crate::claim;
 use crate::desired::{Code, Desired, Settings};
 use crate::error::FleetError;
 use crate::files;
+use crate::ledger::Trial;
 use crate::model::{Body, Id, Kind};
 use crate::plan::{count, short};
 use crate::setup::{CONFIG, ROOT, Work};
+use crate::verify;
 
 /// What `cleanup` is told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +49,9 @@ impl Work<'_> {
         self.confirm(&found, scope)?;
         let mut left: Vec<String> =
             found.foreign.iter().map(|id| format!("{id} (not this fleet's)")).collect();
+        // The list goes with the fleet.
+        let trial = verify::clear(self, None).await?;
+        left.extend(trial.left.into_iter().map(|what| format!("{what} (of a verify)")));
 
         let of = |kinds: &[Kind]| {
             found.ours.iter().filter(|id| kinds.contains(&id.kind)).cloned().collect::<Vec<_>>()
@@ -110,9 +115,20 @@ impl Work<'_> {
         // A run that was killed had been told that these go.
         found.claims.extend(self.ledger.ending().iter().cloned());
         let things = self.aws.things(|n| self.tell.live(&format!("things: {n}"))).await?;
-        let probe = self.aws.fleet.probe();
-        found.things = things.into_iter().map(|t| t.name).filter(|n| *n != probe).collect();
+        let throw_away = self.throw_away();
+        found.things = things.into_iter().map(|t| t.name).filter(|n| !throw_away.contains(n)).collect();
+        let mut theirs = BTreeSet::new();
+        for thing in &throw_away {
+            theirs.extend(found_or_none(self.aws.principals(thing).await)?);
+        }
+        found.devices.retain(|id| !theirs.contains(id));
         Ok(found)
+    }
+
+    /// Things that are no devices: the policy check's and a verify's.
+    fn throw_away(&self) -> Vec<String> {
+        let trial = self.ledger.trial().map(Trial::things);
+        std::iter::once(self.aws.fleet.probe()).chain(trial.into_iter().flatten()).collect()
     }
 
     fn confirm(&self, found: &Found, scope: Scope) -> Result<(), FleetError> {
@@ -219,6 +235,10 @@ impl Work<'_> {
         self.tell.line("nothing is left");
         Ok(())
     }
+}
+
+fn found_or_none(principals: Result<Vec<String>, CallError>) -> Result<Vec<String>, CallError> {
+    Ok(crate::aws::found(principals)?.unwrap_or_default())
 }
 
 /// Does something until AWS has seen what came before it.

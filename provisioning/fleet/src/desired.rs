@@ -196,7 +196,8 @@ fn device_policy_name(fleet: &Fleet) -> String {
     format!("{}{}", fleet.device_policy_prefix(), short_hash(&documents::device_policy(&values)))
 }
 
-fn claim_policy_name(fleet: &Fleet) -> String {
+/// The name of the claim policy as its document is now.
+pub fn claim_policy_name(fleet: &Fleet) -> String {
     let values = Place::symbolic().values(fleet, "");
     format!("{}{}", fleet.claim_policy_prefix(), short_hash(&documents::claim_policy(&values)))
 }

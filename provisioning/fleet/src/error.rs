@@ -12,6 +12,8 @@ use crate::keys::KeyError;
 use crate::ledger::LedgerError;
 use crate::names::NameError;
 use crate::plan::PlanError;
+use crate::verify::report::BROKEN;
+use crate::verify::wire::WireError;
 
 /// A command that failed.
 #[derive(Debug, Error)]
@@ -77,6 +79,12 @@ pub enum FleetError {
     /// The person said no, or nobody was there to be asked.
     #[error("nothing was done: {0}")]
     Declined(String),
+    /// Something that an honest device does, tried by `verify`.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Somebody ended it.
+    #[error("ended by a signal")]
+    Interrupted,
     /// Something is left, on purpose.
     #[error("not all is gone: {0}")]
     Left(String),
@@ -125,6 +133,8 @@ impl FleetError {
             FleetError::Serial { .. } => word("one serial a line, 1 to 100 of a-z A-Z 0-9 : _ -"),
             FleetError::NotOurs { .. } => word("`status` lists what the fleet has"),
             FleetError::Declined(_) => word("answer yes, or give --yes"),
+            FleetError::Wire(error) => word(error.remedy()),
+            FleetError::Interrupted => word("run it again"),
             FleetError::Left(_) => word("what is named above says what it waits for"),
         }
     }
@@ -145,6 +155,9 @@ impl FleetError {
             FleetError::Unsettled(_) | FleetError::Ledger(LedgerError::Held(_)) | FleetError::Left(_) => {
                 LATER
             }
+            FleetError::Wire(WireError::Connect(failure)) if !failure.is_refusal() => UNAVAILABLE,
+            FleetError::Wire(_) => BROKEN,
+            FleetError::Interrupted => LATER,
             FleetError::NotOurs { .. } | FleetError::Declined(_) | FleetError::Name(_) => USAGE,
             FleetError::Start(_)
             | FleetError::Plan(_)

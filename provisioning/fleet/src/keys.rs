@@ -1,6 +1,9 @@
 //! Keys of claim certificates and of the policy check: made here, P-256, and told apart by their public halves.
 
-use rcgen::{CertificateParams, DnType, KeyPair, PublicKeyData};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData, date_time_ymd};
 use thiserror::Error;
 use x509_parser::pem::parse_x509_pem;
 use zeroize::Zeroizing;
@@ -29,6 +32,18 @@ impl Key {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.serialize_request(&self.0).and_then(|r| r.pem()).map_err(KeyError::Crypto)
+    }
+
+    /// A certificate (PEM) that the key signs for itself, from one time to another.
+    pub fn self_signed(&self, name: &str, from: Timestamp, to: Timestamp) -> Result<String, KeyError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let at = |t: Timestamp| {
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(t.as_second()).unwrap_or_default())
+        };
+        (params.not_before, params.not_after) = (at(from), at(to));
+        params.self_signed(&self.0).map(|c| c.pem()).map_err(KeyError::Crypto)
     }
 
     /// Hex SHA-256 of the public key.

@@ -45,6 +45,23 @@ struct Page {
     /// Device policies that were tried and do what they are for.
     #[serde(default)]
     checked: BTreeSet<String>,
+    /// The throw-away devices of a `verify` that is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<Trial>,
+}
+
+/// What a `verify` made and has not taken away yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    /// The word that its things and its claim batch are called by.
+    pub word: String,
+    /// Whether its serial stands on the fleet's allow-list.
+    #[serde(default)]
+    pub listed: bool,
+    /// Certificates that it was issued.
+    #[serde(default)]
+    pub certificates: BTreeSet<String>,
 }
 
 /// A certificate that was asked for; its answer may have been lost.
@@ -187,6 +204,20 @@ impl Ledger {
         if self.page.ending.remove(certificate) { self.save() } else { Ok(()) }
     }
 
+    /// What a `verify` left, or is at.
+    pub fn trial(&self) -> Option<&Trial> {
+        self.page.trial.as_ref()
+    }
+
+    /// Writes down what a `verify` makes, before it makes it; `None` when all of it is gone.
+    pub fn set_trial(&mut self, trial: Option<Trial>) -> Result<(), LedgerError> {
+        if self.page.trial == trial {
+            return Ok(());
+        }
+        self.page.trial = trial;
+        self.save()
+    }
+
     /// Forgets everything: the account has nothing of the fleet any more.
     pub fn clear(&mut self) -> Result<(), LedgerError> {
         self.page.made.clear();
@@ -194,6 +225,7 @@ impl Ledger {
         self.page.claims.clear();
         self.page.checked.clear();
         self.page.ending.clear();
+        self.page.trial = None;
         self.save()
     }
 
@@ -202,7 +234,8 @@ impl Ledger {
         if !(self.page.made.is_empty()
             && self.page.begun.is_empty()
             && self.page.claims.is_empty()
-            && self.page.ending.is_empty())
+            && self.page.ending.is_empty()
+            && self.page.trial.is_none())
         {
             return Ok(());
         }

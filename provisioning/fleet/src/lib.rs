@@ -5,7 +5,7 @@
 //!                                                     └─▶ cloudformation     │
 //! the account ─▶ aws/observe ─▶ model ────────────────────▶ plan             │
 //! calls ─▶ aws::call, operator (what an operator must be allowed)            │
-//! ledger, claim, check, cleanup, status, things ─────────────────────────────┘
+//! ledger, claim, check, cleanup, status, things, verify ─────────────────────┘
 //! ```
 //! `names` makes every name, `desired` says what is wanted, `model` is the one shape for what is wanted and what was
 //! seen, `plan` compares them and is pure, `aws` is the only part that sends, and each command is a file of its own.
@@ -35,3 +35,4 @@ pub mod setup;
 pub mod status;
 pub mod tell;
 pub mod things;
+pub mod verify;

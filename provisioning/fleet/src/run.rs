@@ -14,15 +14,15 @@ use crate::claim;
 use crate::cloudformation;
 use crate::desired::{Code, Desired, Settings};
 use crate::error::{CHANGES, FleetError};
-use crate::files;
 use crate::ledger::Ledger;
 use crate::names::{self, Fleet, Place};
 use crate::operator;
-use crate::plan::{Act, Mode, count};
+use crate::plan::{Mode, count};
 use crate::setup::{CONFIG, List, Wishes, Work};
 use crate::status::{self, Devices};
 use crate::tell::Tell;
 use crate::things;
+use crate::verify;
 
 /// Does what the command line says.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, FleetError> {
@@ -124,6 +124,25 @@ async fn command(arguments: &Arguments, work: &mut Work<'_>) -> Result<ExitCode,
         Command::Reclaim { thing } => things::reclaim(aws, thing, tell).await?,
         Command::Quarantine { thing } => things::quarantine(aws, thing, tell).await?,
         Command::Retire { thing, keep } => things::retire(aws, thing, keep, tell).await?,
+        Command::Verify(order) => {
+            heading(work);
+            let order = verify::Order {
+                lambdas: order.lambdas.clone().unwrap_or_else(beside),
+                port: order.port,
+                root_ca: order.root_ca.clone(),
+                short_life: order.short_life,
+            };
+            let (report, error) = verify::verify(work, &order).await;
+            if arguments.json {
+                print(&report);
+            } else {
+                report.tell(tell);
+            }
+            return match error {
+                Some(error) => Err(error),
+                None => Ok(report.code()),
+            };
+        }
         Command::OperatorPolicy | Command::Cloudformation => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -150,41 +169,25 @@ async fn plan(work: &mut Work<'_>, wishes: &Wishes, check: bool, json: bool) -> 
     Ok(if check && !plan.steps.is_empty() { ExitCode::from(CHANGES) } else { ExitCode::SUCCESS })
 }
 
-/// Changes the list in the operator's directory, then the hook.
+/// Shows the list, or changes it and the hook.
 async fn allow_list(work: &mut Work<'_>, order: &Allow) -> Result<(), FleetError> {
-    let path = allow::path(work.ledger.dir());
-    let mut list = allow::read(&path)?.ok_or_else(|| FleetError::NoList(path.clone()))?;
-    let lambdas = match order {
+    let none = BTreeSet::new();
+    let (add, remove, lambdas) = match order {
         Allow::List => {
-            for serial in &list {
+            let path = allow::path(work.ledger.dir());
+            for serial in &allow::read(&path)?.ok_or_else(|| FleetError::NoList(path.clone()))? {
                 work.tell.line(serial);
             }
             return Ok(());
         }
-        Allow::Add { serials, lambdas } => {
-            list.extend(allow::parse(&serials.join("\n"))?);
-            lambdas.as_ref()
-        }
-        Allow::Remove { serials, lambdas } => {
-            let gone: BTreeSet<&String> = serials.iter().collect();
-            list.retain(|s| !gone.contains(s));
-            lambdas.as_ref()
-        }
+        Allow::Add { serials, lambdas } => (allow::parse(&serials.join("\n"))?, none, lambdas),
+        Allow::Remove { serials, lambdas } => (none, serials.iter().cloned().collect(), lambdas),
     };
-    // The file first: if the call fails, the next `setup` or `allow` brings it there.
-    files::write_public(&path, allow::text(&list).as_bytes())?;
-    let wishes = Wishes { lambdas: lambdas.cloned().unwrap_or_else(beside), ..Wishes::default() };
-    let wanted = work.wanted(&wishes, true).await?;
-    let (plan, _) = work.planned(&wanted, &wishes).await?;
-    let hook = work.aws.fleet.claim_hook();
-    for step in &plan.steps {
-        if matches!(&step.act, Act::Update(id, _) if id.name == hook) {
-            work.aws.perform(&step.act, &wanted.desired, &wanted.zips).await?;
-        }
-    }
+    let lambdas = lambdas.clone().unwrap_or_else(beside);
+    let listed = allow::change(work, &add, &remove, &lambdas).await?;
     work.tell.line(&format!(
         "{} may claim; it counts within {}",
-        count(list.len(), "serial"),
+        count(listed, "serial"),
         allow::COUNTS_AFTER
     ));
     Ok(())

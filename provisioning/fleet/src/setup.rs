@@ -252,7 +252,7 @@ impl Work<'_> {
     }
 
     /// Says whether the hook in the account has an allow-list.
-    async fn has_list(&self) -> Result<bool, FleetError> {
+    pub(crate) async fn has_list(&self) -> Result<bool, FleetError> {
         let id = Id::new(Kind::Function, self.aws.fleet.claim_hook());
         Ok(match self.aws.see(&id).await?.map(|s| s.body) {
             Some(Body::Function { environment, .. }) => {

@@ -22,6 +22,11 @@ impl Tell {
         Tell { started: Instant::now(), live, yes, quiet, shown: Cell::new(false) }
     }
 
+    /// Says nothing but warnings, and answers every question with yes.
+    pub fn quiet() -> Self {
+        Tell { live: false, ..Tell::new(true, true) }
+    }
+
     /// A line of its own.
     pub fn line(&self, text: &str) {
         self.clear();

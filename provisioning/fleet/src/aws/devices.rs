@@ -187,6 +187,17 @@ impl Aws {
         Ok((word(made.certificate_id()), word(made.certificate_pem())))
     }
 
+    /// Registers a certificate that somebody else signed, ACTIVE; gives its id.
+    pub async fn register_certificate(&self, pem: &str) -> Result<String, CallError> {
+        let made = self
+            .call(&calls::REGISTER_CERTIFICATE, "a certificate of its own making", || {
+                let register = self.iot.register_certificate_without_ca().certificate_pem(pem);
+                register.status(Status::Active.as_str().into()).send()
+            })
+            .await?;
+        Ok(made.certificate_id().unwrap_or_default().to_owned())
+    }
+
     /// Sets a certificate's status.
     pub async fn set_status(&self, id: &str, status: Status) -> Result<(), CallError> {
         self.call(&calls::UPDATE_CERTIFICATE, id, || {

@@ -1,10 +1,12 @@
 //! Log groups of the functions: made by this tool, so that they end after a time and go with the fleet.
 
-use super::{Aws, gone_is_fine};
+use jiff::Timestamp;
+
+use super::{Aws, found, gone_is_fine};
 use crate::aws::error::{CallError, Refusal};
 use crate::calls;
 use crate::model::{Body, Seen};
-use crate::names::TAG;
+use crate::names::{Fleet, TAG};
 
 impl Aws {
     pub(super) async fn see_log_group(&self, name: &str) -> Result<Option<Seen>, CallError> {
@@ -67,6 +69,35 @@ impl Aws {
         })
         .await
         .map(drop)
+    }
+
+    /// The first line of a function's log, since a time, that holds a word; `None` when there is none (yet).
+    pub async fn log_line(
+        &self,
+        function: &str,
+        word: &str,
+        since: Timestamp,
+    ) -> Result<Option<String>, CallError> {
+        let group = Fleet::log_group(function);
+        let mut token = None;
+        loop {
+            let asked = self
+                .call(&calls::FILTER_LOGS, &group, || {
+                    let filter = self.logs.filter_log_events().log_group_name(&group);
+                    let filter =
+                        filter.filter_pattern(format!("\"{word}\"")).start_time(since.as_millisecond());
+                    filter.set_next_token(token.clone()).send()
+                })
+                .await;
+            let Some(page) = found(asked)? else { return Ok(None) };
+            if let Some(line) = page.events().iter().find_map(|e| e.message()) {
+                return Ok(Some(line.to_owned()));
+            }
+            token = page.next_token().map(str::to_owned);
+            if token.is_none() {
+                return Ok(None);
+            }
+        }
     }
 
     pub(super) async fn delete_log_group(&self, name: &str) -> Result<(), CallError> {

@@ -1,7 +1,9 @@
 //! A gateway between the SDK and the emulators: it knows each call by its signature's service, sends it to the one that
 //! plays it, and does what a test asks with one of them: refuse it, slow it down, lose its answer.
 //!
-//! What is created as a function is also deployed into a folder, from which the twin runs it. moto keeps no `DeadLetterConfig` of a function: the gateway does, and adds it to moto's answers.
+//! What is created as a function is also deployed into a folder, from which the twin runs it, and its log is read from
+//! where the twin writes it. moto keeps no `DeadLetterConfig` of a function: the gateway does, and adds it to moto's
+//! answers.
 //!
 //! One request a connection, plain sockets: nothing here can hide what the SDK sent.
 
@@ -55,11 +57,13 @@ struct Inner {
     hook: Mutex<Option<Hook>>,
     dead_letters: Mutex<BTreeMap<String, Value>>,
     functions: PathBuf,
+    logs: PathBuf,
 }
 
 impl Gateway {
-    /// Starts it; IoT goes to the twin, everything else to moto (both `127.0.0.1:PORT`).
-    pub fn start(twin: &str, moto: &str, functions: PathBuf) -> Self {
+    /// Starts it; IoT goes to the twin, everything else to moto (both `127.0.0.1:PORT`). Functions are deployed into one
+    /// folder, and write their logs into another.
+    pub fn start(twin: &str, moto: &str, functions: PathBuf, logs: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let inner = Arc::new(Inner {
@@ -69,6 +73,7 @@ impl Gateway {
             hook: Mutex::default(),
             dead_letters: Mutex::default(),
             functions,
+            logs,
         });
         let serving = Arc::clone(&inner);
         thread::spawn(move || {
@@ -122,6 +127,9 @@ impl Inner {
     }
 
     fn played(&self, request: &Request, call: &Call) -> io::Result<Vec<u8>> {
+        if call.operation == "FilterLogEvents" {
+            return Ok(self.log_events(&request.body));
+        }
         let to = if call.service == "iot" { &self.twin } else { &self.moto };
         let mut stream = TcpStream::connect(to)?;
         let mut head = request.head.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
@@ -136,6 +144,18 @@ impl Inner {
         Ok(if call.service == "lambda" { self.with_dead_letters(request, call, answer) } else { answer })
     }
 
+    /// FilterLogEvents, from what the functions wrote in the twin: lines with the word that is asked for.
+    fn log_events(&self, body: &[u8]) -> Vec<u8> {
+        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+        let group = asked["logGroupName"].as_str().unwrap_or_default();
+        let word = asked["filterPattern"].as_str().unwrap_or_default().trim_matches('"').to_owned();
+        let name = group.strip_prefix("/aws/lambda/").unwrap_or(group);
+        let log = std::fs::read_to_string(self.logs.join(format!("{name}.log"))).unwrap_or_default();
+        let lines = log.lines().filter(|line| line.contains(&word));
+        let events: Vec<Value> = lines.map(|line| serde_json::json!({ "message": line })).collect();
+        answer("application/x-amz-json-1.1", &serde_json::json!({ "events": events }).to_string())
+    }
+
     /// Unpacks a function's zip, and writes down what it is started with.
     fn deploy(&self, name: &str, sent: &Value) {
         let dir = self.functions.join(name);
@@ -143,9 +163,12 @@ impl Inner {
         if let Some(zip) = sent["Code"]["ZipFile"].as_str().or_else(|| sent["ZipFile"].as_str()) {
             let path = dir.join("code.zip");
             std::fs::write(&path, aws_smithy_types::base64::decode(zip).unwrap()).unwrap();
-            // Python's own keeps no modes.
+            // Python's own keeps no modes, and a program that runs cannot be written over: the new one takes its name.
             let unpack = "import sys, zipfile, os\nz = zipfile.ZipFile(sys.argv[1])\nfor i in z.infolist():\n\
-                          \x20p = z.extract(i, sys.argv[2])\n os.chmod(p, (i.external_attr >> 16) & 0o777)";
+                          \x20p = os.path.join(sys.argv[2], i.filename)\n\
+                          \x20with open(p + '.new', 'wb') as f: f.write(z.read(i))\n\
+                          \x20os.chmod(p + '.new', (i.external_attr >> 16) & 0o777)\n\
+                          \x20os.replace(p + '.new', p)";
             let ran = Command::new("python3").args(["-c", unpack]).arg(&path).arg(&dir).status().unwrap();
             assert!(ran.success());
         }
@@ -182,13 +205,7 @@ impl Inner {
             return answer;
         }
         body["Configuration"]["DeadLetterConfig"] = config;
-        let body = body.to_string();
-        let length = body.len();
-        format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
-             Connection: close\r\n\r\n{body}"
-        )
-        .into_bytes()
+        self::answer("application/json", &body.to_string())
     }
 }
 
@@ -230,12 +247,21 @@ impl Request {
         let target = self.header("x-amz-target").and_then(|t| t.rsplit('.').next()).map(str::to_owned);
         let rest = format!("{method} {}", path.split('?').next().unwrap_or(path));
         let operation = target.or(action).unwrap_or(rest);
-        let reads = ["Get", "List", "Describe", "GET "].iter().any(|w| operation.starts_with(w))
+        let reads = ["Get", "List", "Describe", "Filter", "GET "].iter().any(|w| operation.starts_with(w))
             || operation.starts_with("POST /policy-targets")
             || operation.starts_with("POST /attached-policies")
             || operation.contains("test-authorization");
         Call { service, operation, changes: !reads }
     }
+}
+
+/// A good answer.
+fn answer(kind: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// An error in the shape that the service's protocol has.

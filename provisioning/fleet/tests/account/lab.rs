@@ -1,19 +1,20 @@
 //! An account for one test: a twin for IoT, moto for the rest, the gateway before both, and the real program.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certrot_twin::{Options, Twin};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::gateway::{Fate, Gateway};
+use crate::holdings::{self, http, http_with};
+use crate::moto::Moto;
 
 /// An empty account.
 pub struct Lab {
@@ -49,7 +50,8 @@ impl Lab {
         options.functions = Some(functions.clone());
         options.hook_limit = Duration::from_secs(60);
         let twin = Twin::start(options).unwrap();
-        let gateway = Gateway::start(&format!("127.0.0.1:{}", twin.api_port()), &moto, functions);
+        let logs = dir.path().join("twin/lambda");
+        let gateway = Gateway::start(&format!("127.0.0.1:{}", twin.api_port()), &moto, functions, logs);
         let lab = Lab { gateway, twin, dir, moto, _alone: alone };
         lab.programs("one");
         lab
@@ -209,58 +211,12 @@ impl Lab {
 
     /// Everything that moto's and the twin's account hold, in words.
     pub fn holdings(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        let signed = |service: &str| {
-            format!(
-                "Authorization: AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/{service}/aws4_request\r\n"
-            )
-        };
-        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
-        let roles = "Action=ListRoles&Version=2010-05-08";
-        let roles = http_with(&self.moto, "POST", "/", &(signed("iam") + form), roles);
-        all.extend(roles.split("<RoleName>").skip(1).map(|r| format!("role {}", &r[..r.find('<').unwrap()])));
-        let functions = http_with(&self.moto, "GET", "/2015-03-31/functions", &signed("lambda"), "");
-        for (service, target, list, name) in [
-            ("sqs", "AmazonSQS.ListQueues", "QueueUrls", ""),
-            ("logs", "Logs_20140328.DescribeLogGroups", "logGroups", "logGroupName"),
-        ] {
-            let headers = format!(
-                "{}X-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.0\r\n",
-                signed(service)
-            );
-            let answer: Value =
-                serde_json::from_str(&http_with(&self.moto, "POST", "/", &headers, "{}")).unwrap();
-            for item in answer[list].as_array().into_iter().flatten() {
-                all.push(format!("{service} {}", if name.is_empty() { item } else { &item[name] }));
-            }
-        }
-        let functions: Value = serde_json::from_str(&functions).unwrap();
-        for item in functions["Functions"].as_array().unwrap() {
-            all.push(format!("function {}", item["FunctionName"]));
-        }
-        all.extend(self.iot());
-        all
+        holdings::all(&self.twin_address(), &self.moto)
     }
 
     /// Everything that the twin's account holds.
     pub fn iot(&self) -> Vec<String> {
-        let twin = format!("127.0.0.1:{}", self.twin.api_port());
-        let mut all = Vec::new();
-        for (path, list, name) in [
-            ("/policies", "policies", "policyName"),
-            ("/provisioning-templates", "templates", "templateName"),
-            ("/rules", "rules", "ruleName"),
-            ("/thing-types", "thingTypes", "thingTypeName"),
-            ("/thing-groups", "thingGroups", "groupName"),
-            ("/things", "things", "thingName"),
-            ("/certificates", "certificates", "certificateId"),
-        ] {
-            let answer: Value = serde_json::from_str(&http(&twin, "GET", path, "")).unwrap();
-            for item in answer[list].as_array().unwrap_or_else(|| panic!("{path}: {answer}")) {
-                all.push(format!("iot {list} {}", item[name].as_str().unwrap_or_default()));
-            }
-        }
-        all
+        holdings::iot(&self.twin_address())
     }
 
     /// One request to the twin, past the gateway.
@@ -329,52 +285,6 @@ impl Ran {
 
 /// Moto's address; it is started once for all tests of this program and ends with it.
 fn moto() -> String {
-    static MOTO: OnceLock<(String, Child)> = OnceLock::new();
-    MOTO.get_or_init(|| {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/account/emulators");
-        // A shell between, which ends moto when this program's end of its standard input closes.
-        let guarded = format!("\"{}\" moto {port} & read _ignored; kill $!", script.display());
-        // Its standard input stays open as long as this program lives.
-        let child = Command::new("bash")
-            .args(["-c", &guarded])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let address = format!("127.0.0.1:{port}");
-        // The environment is made at the first run, which takes a minute or two.
-        let end = Instant::now() + Duration::from_secs(300);
-        while TcpStream::connect(&address).is_err() {
-            assert!(Instant::now() < end, "moto never came up: run {} moto {port}", script.display());
-            sleep(Duration::from_millis(100));
-        }
-        (address, child)
-    })
-    .0
-    .clone()
-}
-
-/// One plain request.
-pub fn http(to: &str, method: &str, path: &str, body: &str) -> String {
-    http_with(to, method, path, "", body)
-}
-
-/// One plain request with further headers.
-fn http_with(to: &str, method: &str, path: &str, headers: &str, body: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = TcpStream::connect(to).unwrap();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    assert!(head.starts_with("HTTP/1.1 2") || head.starts_with("HTTP/1.0 2"), "{method} {path}: {answer}");
-    body.to_owned()
+    static MOTO: OnceLock<Moto> = OnceLock::new();
+    MOTO.get_or_init(Moto::start).address.clone()
 }

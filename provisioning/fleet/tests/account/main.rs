@@ -6,7 +6,10 @@
 mod cleanup;
 mod devices;
 mod gateway;
+mod holdings;
 mod lab;
+mod moto;
 mod refusals;
 mod setup;
 mod story;
+mod verify;

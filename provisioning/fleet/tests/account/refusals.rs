@@ -75,9 +75,14 @@ fn a_policy_that_does_not_do_is_found_before_anything_uses_it() {
     lab.gateway.each(move |call| {
         if !swapped && call.operation.starts_with("POST /test-authorization") {
             swapped = true;
-            let policies = crate::lab::http(&twin, "GET", "/policies", "");
+            let policies = crate::holdings::http(&twin, "GET", "/policies", "");
             let name = policies.split('"').find(|w| w.starts_with("certrot-device-")).unwrap().to_owned();
-            crate::lab::http(&twin, "POST", &format!("/policies/{name}/version?setAsDefault=true"), open);
+            crate::holdings::http(
+                &twin,
+                "POST",
+                &format!("/policies/{name}/version?setAsDefault=true"),
+                open,
+            );
         }
         Fate::Pass
     });

@@ -57,7 +57,7 @@ fn the_deployed_fleet_provisions_and_rotates_a_device_and_goes_without_a_trace()
 }
 
 /// The programs of this build, without their symbols: AWS takes 50 MB.
-fn real_programs(lab: &Lab) {
+pub fn real_programs(lab: &Lab) {
     for name in ["certrot-hook", "certrot-retire"] {
         let to = lab.path("lambdas").join(name);
         let from = built(name);
