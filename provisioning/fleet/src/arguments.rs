@@ -93,6 +93,10 @@ pub enum Command {
         thing: String,
     },
     /// Retires the certificates of a thing that are older than one; for machines with AWS credentials of their own
+    ///
+    /// The commit topic is better: there the cloud knows by principal() which certificate asks, and a device holds no
+    /// AWS credentials. Whoever holds these can end the certificates of every device; give them to one machine that is
+    /// guarded as the fleet is, never to the devices.
     Retire {
         /// The thing
         #[arg(long)]

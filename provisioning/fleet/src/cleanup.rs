@@ -23,6 +23,7 @@ use crate::ledger::Trial;
 use crate::model::{Body, Id, Kind};
 use crate::plan::{count, short};
 use crate::setup::{CONFIG, ROOT, Work};
+use crate::things;
 use crate::verify;
 
 /// What `cleanup` is told.
@@ -115,6 +116,8 @@ impl Work<'_> {
         // A run that was killed had been told that these go.
         found.claims.extend(self.ledger.ending().iter().cloned());
         let things = self.aws.things(|n| self.tell.live(&format!("things: {n}"))).await?;
+        let certificates = self.aws.certificates(|n| self.tell.live(&format!("certificates: {n}"))).await?;
+        found.devices.extend(things::bare(self.aws, &things, &certificates).await?.into_keys());
         let throw_away = self.throw_away();
         found.things = things.into_iter().map(|t| t.name).filter(|n| !throw_away.contains(n)).collect();
         let mut theirs = BTreeSet::new();

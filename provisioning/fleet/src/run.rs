@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::allow;
 use crate::arguments::{Allow, Arguments, Claim, Command, Setup};
+use crate::aws::devices::Listed;
 use crate::aws::{Aws, Reach};
 use crate::claim;
 use crate::cloudformation;
@@ -82,11 +83,13 @@ async fn command(arguments: &Arguments, work: &mut Work<'_>) -> Result<ExitCode,
             view.tell(tell, *most);
         }
         Command::Sweep { thing, dry_run } => {
+            let devices = devices(work, thing.as_deref()).await?;
             let things = match thing {
                 Some(thing) => vec![thing.clone()],
-                None => crowded(work).await?,
+                None => devices.crowded(),
             };
-            let swept = things::sweep(aws, &things, *dry_run, tell).await?;
+            let mut swept = things::sweep(aws, &things, *dry_run, tell).await?;
+            swept.retired += things::sweep_bare(aws, &devices.bare, *dry_run, tell).await?;
             if arguments.json {
                 return Ok(print(&serde_json::json!({
                     "things": things.len(), "retired": swept.retired, "reported": swept.reported,
@@ -193,13 +196,20 @@ async fn allow_list(work: &mut Work<'_>, order: &Allow) -> Result<(), FleetError
     Ok(())
 }
 
-/// Things that may have more than one certificate.
-async fn crowded(work: &Work<'_>) -> Result<Vec<String>, FleetError> {
-    let mut policies = BTreeMap::new();
-    for name in work.aws.policies_of_fleet(&work.aws.fleet.device_policy_prefix()).await? {
-        policies.insert(name.clone(), work.aws.targets(&name).await?);
+/// What there is of devices; of one thing alone only what nothing has any more.
+async fn devices(work: &Work<'_>, thing: Option<&str>) -> Result<Devices, FleetError> {
+    let aws = work.aws;
+    if let Some(thing) = thing {
+        let listed = Listed { name: thing.to_owned(), thing: things::ours(aws, thing).await? };
+        let all = aws.certificates(|n| work.tell.live(&format!("certificates: {n}"))).await?;
+        let bare = things::bare(aws, &[listed], &all).await?;
+        return Ok(Devices { bare, ..Devices::default() });
     }
-    Ok(Devices::ask(work.aws, &policies, work.tell).await?.crowded())
+    let mut policies = BTreeMap::new();
+    for name in aws.policies_of_fleet(&aws.fleet.device_policy_prefix()).await? {
+        policies.insert(name.clone(), aws.targets(&name).await?);
+    }
+    Devices::ask(aws, &policies, work.tell).await
 }
 
 fn heading(work: &Work<'_>) {

@@ -19,6 +19,7 @@ use crate::error::FleetError;
 use crate::model::{Kind, Observed};
 use crate::plan::{count, short};
 use crate::tell::Tell;
+use crate::things;
 
 /// The fleet.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -94,6 +95,8 @@ pub enum What {
     Overdue,
     /// A certificate with the fleet's policy and without a thing.
     Orphan,
+    /// A REVOKED certificate that a retiring which was cut off left with nothing.
+    Bare,
 }
 
 /// What there is of devices, as lists give it.
@@ -105,6 +108,8 @@ pub struct Devices {
     pub certificates: BTreeMap<String, Certificate>,
     /// Names of the thing of each, where it has one.
     pub owners: BTreeMap<String, String>,
+    /// Certificates that neither thing nor policy has any more, and the thing whose record names each.
+    pub bare: BTreeMap<String, String>,
 }
 
 impl Devices {
@@ -118,6 +123,7 @@ impl Devices {
         let mut things = aws.things(|n| tell.live(&format!("things: {n}"))).await?;
         things.retain(|t| t.name != probe);
         let all = aws.certificates(|n| tell.live(&format!("certificates: {n}"))).await?;
+        let bare = things::bare(aws, &things, &all).await?;
         let resting: BTreeSet<&String> = policies.values().flatten().collect();
         let mut owners = BTreeMap::new();
         for thing in &things {
@@ -128,6 +134,7 @@ impl Devices {
         let certificates: BTreeMap<String, Certificate> = all
             .into_iter()
             .filter(|c| resting.contains(&c.id) || owners.contains_key(&c.id))
+            .filter(|c| !bare.contains_key(&c.id))
             .map(|c| (c.id.clone(), c))
             .collect();
         let unknown: Vec<&String> = certificates.keys().filter(|id| !owners.contains_key(*id)).collect();
@@ -141,7 +148,7 @@ impl Devices {
             found.extend(thing.map(|t| ((*id).clone(), t)));
         }
         owners.extend(found);
-        Ok(Devices { things, certificates, owners })
+        Ok(Devices { things, certificates, owners, bare })
     }
 
     /// Names of things that may have more than one certificate.
@@ -174,6 +181,17 @@ impl Devices {
                         .to_owned(),
                 }),
             }
+        }
+        for (id, thing) in &self.bare {
+            findings.push(Finding {
+                thing: thing.clone(),
+                kind: What::Bare,
+                what: format!(
+                    "certificate {} is REVOKED, and neither thing nor policy has it any more",
+                    short(id)
+                ),
+                remedy: "a retiring that was cut off: certrot-fleet sweep".to_owned(),
+            });
         }
         for Listed { name, thing } in &self.things {
             let certificates = held.get(name.as_str()).map_or(&[][..], Vec::as_slice);

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use certrot_rules::record::{RECLAIM_ATTRIBUTE, Reclaim, certificate_id};
+use certrot_rules::record::{RECLAIM_ATTRIBUTE, Reclaim, Record, certificate_id};
 use certrot_rules::registry::{Certificate, Status, Thing};
 use certrot_rules::retire::Retire;
 use certrot_rules::sweep::{self, Verdict, View, Why};
 
-use crate::aws::Aws;
+use crate::aws::devices::Listed;
 use crate::aws::error::CallError;
+use crate::aws::{Aws, found};
 use crate::claim::now;
 use crate::error::FleetError;
 use crate::plan::{count, short};
@@ -88,6 +89,10 @@ pub async fn retire(aws: &Aws, thing: &str, keep: &str, tell: &Tell) -> Result<(
     let left = aws.principals(thing).await?;
     let newer = left.iter().filter(|id| *id != keep).map(|id| short(id)).collect::<Vec<_>>();
     tell.line(&format!("{thing} keeps {}; every older certificate is gone", short(keep)));
+    tell.warn(
+        "whoever may do this may end any device's certificates: the commit topic needs no AWS credentials on devices, \
+         and there the cloud knows which certificate asks",
+    );
     if !newer.is_empty() {
         tell.warn(&format!("not older, and left: {}", newer.join(", ")));
     }
@@ -101,6 +106,49 @@ pub struct Swept {
     pub retired: usize,
     /// Certificates reported and left.
     pub reported: usize,
+}
+
+/// Certificates that a retiring which was cut off left without thing and policy, and the thing of each.
+///
+/// Nothing is attached to such a one, so only the thing's record of commits still names it: every generation commits
+/// (rule 10), and whoever is retired has a place among the last few. One that no record of the fleet names may be
+/// anybody's and is not looked at. Costs two calls for each that is named and REVOKED.
+pub async fn bare(
+    aws: &Aws,
+    things: &[Listed],
+    certificates: &[Certificate],
+) -> Result<BTreeMap<String, String>, FleetError> {
+    let mut named = BTreeMap::new();
+    for Listed { name, thing } in things {
+        let accepted = Record::of(thing);
+        named.extend(accepted.accepted().iter().map(|a| (a.certificate_id.clone(), name.clone())));
+    }
+    let mut bare = BTreeMap::new();
+    for certificate in certificates.iter().filter(|c| c.status == Status::Revoked) {
+        let Some(thing) = named.get(&certificate.id) else { continue };
+        let Some(holders) = found(aws.things_of(&certificate.id).await)? else { continue };
+        if holders.is_empty() && aws.policies_of(&certificate.id).await?.is_empty() {
+            bare.insert(certificate.id.clone(), thing.clone());
+        }
+    }
+    Ok(bare)
+}
+
+/// Deletes what [`bare`] found.
+pub async fn sweep_bare(
+    aws: &Aws,
+    bare: &BTreeMap<String, String>,
+    dry: bool,
+    tell: &Tell,
+) -> Result<usize, FleetError> {
+    for (id, thing) in bare {
+        if !dry {
+            aws.delete_certificate(id).await?;
+        }
+        let word = if dry { "would be deleted" } else { "is deleted" };
+        tell.line(&format!("{thing}: certificate {} {word}: REVOKED, and nothing has it", short(id)));
+    }
+    Ok(bare.len())
 }
 
 /// Finishes what commits left behind, and reports what it must not touch.
@@ -145,7 +193,7 @@ pub async fn attached(aws: &Aws, thing: &str) -> Result<Vec<Certificate>, FleetE
 }
 
 /// The thing, when it is the fleet's.
-async fn ours(aws: &Aws, name: &str) -> Result<Thing, FleetError> {
+pub async fn ours(aws: &Aws, name: &str) -> Result<Thing, FleetError> {
     let refused = |why: String| FleetError::NotOurs { what: "thing", name: name.to_owned(), why };
     match aws.thing(name).await? {
         None => Err(refused("there is none".to_owned())),

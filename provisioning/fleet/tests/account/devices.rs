@@ -81,6 +81,48 @@ fn quarantine_reclaim_retire_and_sweep_do_what_their_rules_say() {
 }
 
 #[test]
+fn what_a_killed_retiring_left_with_nothing_is_seen_and_ended_and_a_foreign_one_is_not() {
+    let lab = Lab::new();
+    lab.must(&["setup", "--no-claim"]);
+    let policy = lab.policy("certrot-device-");
+    let ids = lab.device("SN-7", &policy, 2);
+    let foreign = lab.device("SN-8", &policy, 1).remove(0);
+    let commits = format!(
+        r#"{{"attributePayload":{{"attributes":{{"certrot-commit":"{}@2026-02-01T00:00:00Z,{}@2026-01-01T00:00:00Z"}},"merge":true}}}}"#,
+        ids[1], ids[0]
+    );
+    lab.twin_http("PATCH", "/things/SN-7", &commits);
+    // As a retiring leaves it that is killed before the last of its calls; no record names the foreign one.
+    for (thing, id) in [("SN-7", &ids[0]), ("SN-8", &foreign)] {
+        lab.strip(thing, id, &policy);
+    }
+    let view: Value = serde_json::from_str(&lab.must(&["status", "--json"])).unwrap();
+    let bare: Vec<&Value> =
+        view["findings"].as_array().unwrap().iter().filter(|f| f["kind"] == "bare").collect();
+    assert_eq!(bare.len(), 1, "{view}");
+    assert_eq!(bare[0]["thing"], "SN-7");
+    let out = lab.must(&["sweep", "--dry-run"]);
+    assert!(out.contains("would be deleted") && out.contains("1 retired"), "{out}");
+    assert_eq!(lab.status_of(&ids[0]), "REVOKED");
+    lab.must(&["sweep"]);
+    let left = lab.iot();
+    assert!(!left.iter().any(|i| i.contains(&ids[0])), "{left:?}");
+    assert!(left.iter().any(|i| i.contains(&foreign)), "{left:?}");
+    assert_eq!(lab.status_of(&ids[1]), "ACTIVE");
+
+    // cleanup --things takes such a one too.
+    let two = lab.device("SN-9", &policy, 1).remove(0);
+    let commit = format!(
+        r#"{{"attributePayload":{{"attributes":{{"certrot-commit":"{two}@2026-01-01T00:00:00Z"}},"merge":true}}}}"#
+    );
+    lab.twin_http("PATCH", "/things/SN-9", &commit);
+    lab.strip("SN-9", &two, &policy);
+    lab.must(&["cleanup", "--things", "--yes"]);
+    let left = lab.iot();
+    assert_eq!(left, [format!("iot certificates {foreign}")]);
+}
+
+#[test]
 fn status_shows_what_wants_a_person() {
     let lab = Lab::new();
     lab.must(&["setup"]);

@@ -203,6 +203,15 @@ impl Lab {
             .collect()
     }
 
+    /// Takes a certificate apart but for its deletion.
+    pub fn strip(&self, thing: &str, id: &str, policy: &str) {
+        let arn = format!("arn:aws:iot:eu-west-1:123456789012:cert/{id}");
+        self.twin_http("PUT", &format!("/certificates/{id}?newStatus=REVOKED"), "");
+        self.twin_http("POST", &format!("/target-policies/{policy}"), &format!(r#"{{"target":"{arn}"}}"#));
+        let named = format!("x-amzn-principal: {arn}\r\n");
+        http_with(&self.twin_address(), "DELETE", &format!("/things/{thing}/principals"), &named, "");
+    }
+
     /// The steps that `plan` has.
     pub fn planned(&self) -> Vec<String> {
         let plan: Value = serde_json::from_str(&self.must(&["plan", "--json"])).unwrap();
