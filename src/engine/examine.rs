@@ -55,7 +55,7 @@ pub(super) fn begin(engine: &mut Engine, what: &What, reply: oneshot::Sender<Rep
         session: engine.world.live.as_ref().filter(|_| carried).map(|l| Rc::clone(&l.session)),
         disk: engine.machine.disk().cloned(),
         quiet: quiet(engine),
-        sparing: (!whole).then_some("only certrotctl check tries it: it costs the fleet's scarcest quota"),
+        sparing: sparing(engine, whole),
         memory: Rc::clone(&engine.memory),
         log: engine.log.destination(),
         watchdog: engine.notify.watchdog_interval(),
@@ -87,12 +87,21 @@ pub(super) fn give_way(engine: &mut Engine, effect: Effect) {
     }
 }
 
-/// Nothing is asked beside a rotation: its requests come first, and what is not proved yet is not to be tried.
+/// Nothing is asked beside a rotation: its requests come first.
 fn quiet(engine: &Engine) -> Option<&'static str> {
-    let unproved = |disk: &Disk| disk.slots.iter().any(|s| s.stage != Stage::Proved);
     let idle = engine.story.operation.is_none() && engine.is_idle();
-    (!idle || engine.machine.disk().is_none_or(unproved))
-        .then_some("not beside a rotation in hand; try again when it has ended")
+    (!idle).then_some("not beside a rotation in hand; try again when it has ended")
+}
+
+/// Rule 7: RegisterThing is the fleet's scarcest quota. And while a pair waits for its registration, a question that has
+/// no answer would look like one about that pair (rules 1 and 2).
+fn sparing(engine: &Engine, whole: bool) -> Option<&'static str> {
+    let unproved = |disk: &Disk| disk.slots.iter().any(|s| s.stage != Stage::Proved);
+    if !whole {
+        return Some("only certrotctl check tries it: it costs the fleet's scarcest quota");
+    }
+    let waits = engine.machine.disk().is_none_or(unproved);
+    waits.then_some("a new pair waits for its registration: rotation says what the cloud answers")
 }
 
 fn in_use(engine: &Engine) -> Option<u32> {

@@ -101,7 +101,7 @@ impl State {
     }
 
     /// Reads `state.json`; `None` where it is not one.
-    pub(super) fn parse(bytes: &[u8]) -> Option<State> {
+    pub fn parse(bytes: &[u8]) -> Option<State> {
         let wire: Wire = serde_json::from_slice(bytes).ok()?;
         Some(State {
             stage: wire.stage.into(),
