@@ -8,6 +8,11 @@ import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { Device, ask, browser, consoleOver, gone, judge, open, sees, shown, start, stop, stopAll, tab, text, until } from './stage.mjs';
 
+const HOSTILE = [
+  '<img src=x onerror=alert(1)>', '<script>alert(2)</script>', '"><svg onload=alert(3)>', 'javascript:alert(4)', '{{7*7}}${7*7}',
+  '</pre></li><iframe src="javascript:alert(5)">', '\u202Eoverride \u0000nul',
+];
+
 const scenes = {
   async 'from the URL that the demo prints to a rotated certificate: at most three clicks'(chromium) {
     const home = mkdtempSync(join(tmpdir(), 'certrot-console-demo-'));
@@ -102,6 +107,50 @@ const scenes = {
     await shown(page, '#identity');
     await sees(page, '#history-list', 'provisioned');
     await judge(page, 'provisioned');
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+    await stop(child);
+    await device.end();
+  },
+
+  async 'messages flow both ways through a rotation, and hostile ones are only text'(chromium) {
+    const device = await (await new Device('SN-9').twin()).daemon();
+    await device.connected();
+    const { child, link } = await consoleOver(device.socket);
+    const page = await tab(chromium);
+    await open(page, link);
+    await page.press('#subscribe-form button');
+    await sees(page, '#subscribe-note', 'is subscribed');
+    for (const [n, payload] of HOSTILE.entries()) await device.cloudSays(`device/SN-9/hostile/${n}`, payload);
+    await until('all of them are shown', () => page.$$eval('#inbox-list pre', (all) => all.length >= 7));
+    const told = await page.$$eval('#inbox-list pre', (all) => all.map((pre) => pre.textContent));
+    for (const payload of HOSTILE) assert(told.includes(payload), `exactly as it came: ${JSON.stringify(payload)} in ${JSON.stringify(told)}`);
+    assert.equal(await page.$$eval('#inbox img, #inbox script, #inbox svg, #inbox iframe', (all) => all.length), 0);
+    await device.cloudSays('device/SN-9/bytes', Buffer.from([0xff, 0, 0xfe]));
+    await sees(page, '#inbox-list li:first-child', /3 B, base64.*\/wD\+/);
+    await judge(page, 'messages');
+
+    // One message a moment, while the certificate is replaced.
+    let sent = 0;
+    const flow = setInterval(() => { const n = sent++; device.cloudSays('device/SN-9/flow', `flow-${n}`).catch(() => {}); }, 20);
+    await page.fill('#topic', 'device/SN-9/up');
+    await page.fill('#payload', 'in the middle of it');
+    await page.press('#rotate');
+    await page.press('#publish-form button');
+    await sees(page, '#publish-note', 'acknowledged');
+    await sees(page, '#rotation-note', 'Rotation done');
+    await new Promise((go) => setTimeout(go, 300));
+    clearInterval(flow);
+    await until('the last one is shown', () => page.$$eval('#inbox-list pre', (all, last) => all.some((pre) => pre.textContent === last), `flow-${sent - 1}`));
+    const flowed = new Set((await page.$$eval('#inbox-list pre', (all) => all.map((p) => p.textContent))).filter((t) => t.startsWith('flow-')));
+    console.log(`    ${flowed.size} of ${sent} messages shown over the rotation`);
+    assert.equal(flowed.size, sent, 'none is lost');
+    assert((await page.$$eval('#inbox-list pre', (all) => all.map((p) => p.textContent))).includes('in the middle of it'), 'its own publish comes back');
+    await page.fill('#topic', 'device/SN-9/certrot/commit');
+    await page.press('#publish-form button');
+    await until('the daemon’s own topics are refused', async () => await page.getAttribute('#publish-note', 'data-kind') === 'fault');
+    await page.press('#filters button');
+    await sees(page, '#subscribe-note', 'not subscribed any more');
     assert.deepEqual(page.faults, []);
     await page.context().close();
     await stop(child);

@@ -103,6 +103,20 @@ const TABLE: &[Row] = &[
         Some("RotationPatch"),
         One("Accepted"),
     ),
+    Row(
+        "post",
+        "/v1/publish",
+        "Publishes at QoS 1; answered after the cloud's acknowledgement.",
+        Some("PublishRequest"),
+        One("Published"),
+    ),
+    Row(
+        "get",
+        "/v1/subscribe",
+        "Messages within one topic filter, as they come: the events `subscribed`, `message`, `gap` and at last `ended`.",
+        None,
+        Events(&["Message", "Gap", "Problem"]),
+    ),
 ];
 
 #[test]

@@ -59,7 +59,7 @@ export function ask(where, method, path, body) {
       answer.on('end', () => { try { done({ status: answer.statusCode, body: text ? JSON.parse(text) : null }); } catch { done({ status: answer.statusCode, body: text }); } });
     });
     asked.on('error', fail);
-    asked.end(body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body));
+    asked.end(body === undefined ? undefined : typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body));
   });
 }
 
