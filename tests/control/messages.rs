@@ -240,11 +240,10 @@ async fn certrotctl_subscribe_prints_messages_and_survives_a_restart_of_the_daem
         .stderr(Stdio::piped())
         .spawn()
         .expect("it runs");
-    let mut said =
-        BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
+    let said = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
     let (sender, mut lines) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        while let Some(line) = said.next() {
+        for line in said {
             let _ = sender.send(line);
         }
     });
