@@ -78,9 +78,16 @@ fn all(run: &Run) -> Result<Exit, Box<dyn std::error::Error>> {
     };
     let copy = copy(&pair)?;
     let clock = Clock::start();
-    for hook in list(&run.hooks)? {
-        if let Some(done) = before.results.iter().find(|r| seen && r.ok && r.name == hook.name) {
-            said.results.push(done.clone());
+    let hooks = list(&run.hooks)?;
+    for hook in &hooks {
+        let done = before.results.iter().find(|r| seen && r.ok && r.name == hook.name);
+        let to_run = || HookResult { name: hook.name.clone(), ok: false, text: Some(TO_RUN.to_owned()) };
+        said.results.push(done.cloned().unwrap_or_else(to_run));
+    }
+    // On disk before the first: what a power cut leaves undone is known to be undone.
+    keep(&run.results, &said)?;
+    for (n, hook) in hooks.into_iter().enumerate() {
+        if said.results[n].ok {
             continue;
         }
         let begun = clock.boot();
@@ -88,12 +95,10 @@ fn all(run: &Run) -> Result<Exit, Box<dyn std::error::Error>> {
         let ms = clock.boot().saturating_sub(begun);
         tell(&hook.name, &pair, &ended, ms);
         let (ok, text) = (ended.is_ok(), ended.err());
-        said.results.push(HookResult { name: hook.name, ok, text });
+        said.results[n] = HookResult { name: hook.name, ok, text };
         said.at = Some(now());
-        // What is not yet known of the later ones must not be lost with this one's result.
         keep(&run.results, &said)?;
     }
-    keep(&run.results, &said)?;
     Ok(if said.results.iter().all(|r| r.ok) { Exit::Done } else { Exit::TryAgain })
 }
 
@@ -254,6 +259,8 @@ fn now() -> Time {
     Time::from_seconds(Clock::start().wall())
 }
 
+/// Of a hook whose turn has not come.
+const TO_RUN: &str = "still to run";
 /// Names in the copy; the store's own.
 const CERTIFICATE: &str = "device.cert.pem";
 /// Names in the copy; the store's own.

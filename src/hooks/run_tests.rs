@@ -130,6 +130,20 @@ fn a_hook_that_fails_or_hangs_is_named_stops_nobody_and_is_run_again_alone() {
 }
 
 #[test]
+fn a_power_cut_between_two_hooks_leaves_the_second_as_still_to_run() {
+    let the = Place::new();
+    the.switch(1);
+    the.hook("10-a", "exit 0");
+    the.hook("20-b", "cp $box/results/certrotd.json $box/during");
+    the.hook("30-c", "exit 0");
+    assert_eq!(the.run(), Exit::Done);
+    let during = super::super::read(&the.at("during")).unwrap();
+    assert_eq!(during.certificate_id, the.results().certificate_id);
+    assert_eq!(during.results.iter().map(|r| r.ok).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(during.results[2].text.as_deref(), Some("still to run"));
+}
+
+#[test]
 fn what_root_alone_does_not_own_is_not_run_and_said() {
     let the = Place::new();
     the.switch(1);

@@ -129,11 +129,10 @@ fn none_missed(lab: &mut Lab) {
 }
 
 fn seen_by_all(lab: &mut Lab) {
-    lab.container.until(
-        "certrotctl --json status | grep -q \"\\\"certificateId\\\":\\\"$(tail -n 1 /root/noted)\\\"\"",
-    );
-    let status =
-        lab.wait("hooks that are up to date", |s| s["hooks"]["certificateId"] == s["certificate"]["id"]);
+    let status = lab.wait("hooks that are up to date", |s| {
+        s["hooks"]["certificateId"] == s["certificate"]["id"]
+            && s["hooks"]["results"].as_array().is_some_and(|r| r.iter().all(|r| r["ok"] == true))
+    });
     let noted = lab.container.sh("tail -n 1 /root/noted");
     assert_eq!(status["certificate"]["id"], noted.trim());
 }
