@@ -122,7 +122,9 @@ async fn what_is_malformed_is_refused_with_a_remedy_and_never_reaches_the_engine
     for (method, path, body, code) in [
         ("GET", "/v1/nonsense", "", 404),
         ("GET", "/", "", 404),
-        ("POST", "/v1/publish", "{}", 404),
+        ("POST", "/v1/nonsense", "{}", 404),
+        ("GET", "/v1/publish", "", 405),
+        ("POST", "/v1/subscribe", "", 405),
         ("DELETE", "/v1/status", "", 405),
         ("POST", "/v1/status", "", 405),
         ("GET", "/v1/rotate", "", 405),
