@@ -37,7 +37,7 @@
 //! | [`messages`] | applications' publishes and subscriptions, over every session | cost the identity anything |
 //! | [`doctor`] | goes through every step that can be tried without minting a certificate; in parts of it `certrotctl` too | take the live session's client id, cost it twice |
 //! | [`hooks`] | rings for the hook runner, reads what hooks said; [`hooks::run`] is that runner, root's | run a hook in the daemon |
-//! | [`ctl`] | `certrotctl`: arguments, words on the screen, exit codes | know more than the wire |
+//! | [`ctl`] | `certrotctl`: arguments, words on the screen, exit codes; `ctl/console`: a page for the browser | know more than the wire |
 //!
 //! Bytes become types once, at the edge, and types become bytes once. Adapters do not import each other; imports run one
 //! way: `x509`, `exit`, `rotation` → adapters → `world`, `policy` → `story`, `status`, `metrics`, `messages`, `doctor` → `engine`, `orders` →

@@ -30,15 +30,6 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Serve a page for the browser; API_TOKEN gives its token, else one is made and shown
-    Console {
-        /// Where to listen; port 0 picks a free one
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-        /// A name by which a proxy in front is reached, such as box.example:8443; may be repeated
-        #[arg(long, value_name = "NAME")]
-        allow_host: Vec<String>,
-    },
     /// Provision the device with its claim certificate
     Provision {
         /// The serial, where the configuration leaves it open
@@ -84,6 +75,15 @@ pub enum Command {
     Disconnect,
     /// Accept a store that was copied from another machine
     Adopt,
+    /// Serve a page for the browser; API_TOKEN gives its token, else one is made and shown
+    Console {
+        /// Where to listen; port 0 picks a free one
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// A name by which a proxy in front is reached, such as box.example:8443; may be repeated
+        #[arg(long, value_name = "NAME")]
+        allow_host: Vec<String>,
+    },
     /// Run the hooks that have not seen the pair in use (certrotd-rotated.service does)
     #[command(hide = true)]
     Hooks {

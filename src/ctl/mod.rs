@@ -10,14 +10,13 @@
 
 mod args;
 mod check;
+mod console;
 mod exit;
 mod follow;
 mod messages;
 mod show;
 mod watch;
 mod words;
-
-mod console;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -120,7 +119,6 @@ async fn run(args: Args) -> Result<Exit, Failure> {
     let client = Client::new(&args.socket);
     let out = Output::new(args.json);
     match args.command {
-        Command::Console { listen, allow_host } => console::run(client, &out, listen, &allow_host).await,
         Command::Status { watch: false } => {
             let value = client.get("/v1/status").await?;
             let screen = show::Screen::standard(out.paint);
@@ -148,6 +146,7 @@ async fn run(args: Args) -> Result<Exit, Failure> {
         Command::Connect => order(&client, &out, "/v1/connect", &json!({})).await,
         Command::Disconnect => order(&client, &out, "/v1/disconnect", &json!({})).await,
         Command::Adopt => order(&client, &out, "/v1/adopt", &json!({})).await,
+        Command::Console { listen, allow_host } => console::run(client, &out, listen, &allow_host).await,
         Command::Hooks { .. } => Ok(Exit::Software), // run before, without a runtime
         Command::Publish { topic, payload, timeout } => {
             messages::publish(client, &out, topic, payload, timeout).await
