@@ -4,6 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use certrot_fleet::arguments::Arguments;
+use certrot_fleet::aws::error::Refusal;
 use certrot_fleet::error::{FleetError, SOFTWARE, USAGE};
 use clap::Parser;
 
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
 fn told(error: &FleetError) -> ExitCode {
     let (red, bold) = (anstyle::AnsiColor::Red.on_default().bold(), anstyle::Style::new().bold());
     anstream::eprintln!("{red}error{red:#} {error}");
-    let mut cause = error.source();
+    // What AWS answered stands in the error itself; below it the SDK only says it again.
+    let answered = matches!(error, FleetError::Call(call) if call.refusal != Refusal::Unreachable);
+    let mut cause = error.source().filter(|_| !answered);
     let mut last = error.to_string();
     while let Some(source) = cause {
         let text = source.to_string();

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use certrot_rules::record::{RECLAIM_ATTRIBUTE, Record};
+use certrot_rules::record::{RECLAIM_LASTS, Reclaim, Record};
 use certrot_rules::registry::{Certificate, Status};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -220,7 +220,8 @@ impl Devices {
             }
             match alive.iter().map(|c| c.created).max() {
                 None => {
-                    let word = thing.attributes.contains_key(RECLAIM_ATTRIBUTE);
+                    let word = Reclaim::of(thing)
+                        .is_some_and(|r| r.used_by.is_none() && now.duration_since(r.given) < RECLAIM_LASTS);
                     let what = match (certificates.len(), word) {
                         (0, _) => "no certificate".to_owned(),
                         (n, true) => {
@@ -228,7 +229,12 @@ impl Devices {
                         }
                         (n, false) => format!("{}, none alive", count(n, "certificate")),
                     };
-                    find(What::NoneAlive, what, format!("to let it in again: certrot-fleet reclaim {name}"));
+                    let remedy = if word {
+                        "the device tries its claim by itself".to_owned()
+                    } else {
+                        format!("to let it in again: certrot-fleet reclaim {name}")
+                    };
+                    find(What::NoneAlive, what, remedy);
                 }
                 Some(created) if now.duration_since(created) > max_age => find(
                     What::Overdue,
@@ -358,7 +364,8 @@ impl View {
             map.iter().map(|(k, n)| format!("{n} {k}")).collect::<Vec<_>>().join(" · ")
         };
         tell.line(&format!("things        {}", self.things));
-        tell.line(&format!("certificates  {}", words(&self.certificates)));
+        let none = |words: String| if words.is_empty() { "none".to_owned() } else { words };
+        tell.line(&format!("certificates  {}", none(words(&self.certificates))));
         let ages: Vec<String> = self
             .ages
             .iter()
@@ -366,7 +373,7 @@ impl View {
                 |(bin, n)| if *bin == i64::MAX { format!("{n} older") } else { format!("{n} under {bin} d") },
             )
             .collect();
-        tell.line(&format!("ages          {}", ages.join(" · ")));
+        tell.line(&format!("ages          {}", none(ages.join(" · "))));
         if let Some(waiting) = self.dead_letters.filter(|w| *w > 0) {
             tell.warn(&format!(
                 "{} could not be handled and wait in the queue",
