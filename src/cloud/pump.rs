@@ -100,9 +100,10 @@ pub(super) async fn run(mut eventloop: EventLoop, shared: Arc<Shared>, events: m
     let cause =
         if shared.ending.load(Ordering::Acquire) { Cause::Ended } else { cause::of_library(&error, true) };
     drop(eventloop); // with everything that was still queued (rule 10)
-    shared.closed.send_replace(Some(cause.clone()));
-    // What was acknowledged in the same read is told first: its tasks have been woken.
+    // What was acknowledged in the same read is told first: its tasks have been woken. Before whoever waits for the end
+    // hears of it: the end's event and the end of a request must come together (rule 22).
     tokio::task::yield_now().await;
+    shared.closed.send_replace(Some(cause.clone()));
     delivery.close(cause).await;
 }
 
