@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::orders;
 use crate::policy;
+use crate::resident;
 use crate::rotation::{Action, CloudOrder, Effect, Input, Now, Order, Outcome, Rotation, State};
 use crate::status;
 use crate::story::{Story, now};
@@ -43,7 +44,7 @@ use crate::world::{Detail, Doing, LONGEST_EFFECT, World};
 use crate::x509;
 
 use examine::Examination;
-use waits::{done, examined, pause, pulse, sleep};
+use waits::{Silence, done, examined, pause, pulse, sleep};
 
 /// What the engine is made with.
 pub struct Parts {
@@ -157,6 +158,7 @@ impl Engine {
         let interval = self.notify.watchdog_interval();
         let next_pulse = || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(pulse(clock, interval)) };
         let mut pulse_is_due = next_pulse();
+        let mut silence = Silence::new(clock);
         self.notify.watchdog();
         self.turn(Input::Woke);
         loop {
@@ -164,6 +166,9 @@ impl Engine {
                 break;
             }
             self.tend();
+            if self.doing.is_some() || self.examining.is_some() {
+                silence.is_broken();
+            }
             let delivers = self.post.wakes_at();
             let wake = if let State::Waiting(wait) = self.machine.state() { Some(wait.until) } else { None };
             tokio::select! {
@@ -193,6 +198,7 @@ impl Engine {
                 // The last: however much applications send, nothing above waits for it.
                 Some(what) = self.messages.recv() => self.application(what),
                 () = pause(delivers), if delivers.is_some() => {}
+                () = silence.comes() => resident::give_back_code(),
             }
         }
         self.notify.status("stopping");

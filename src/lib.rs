@@ -28,6 +28,7 @@
 //! | [`keys`], [`x509`] | makes and loads keys, judges what was issued (rule 5) | read files |
 //! | [`cloud`] | topics, payloads, TLS, one MQTT connection at a time | reconnect by itself, know the store |
 //! | [`config`] | the file, parsed into a type that cannot hold a bad value | be asked twice |
+//! | [`wipe`], [`resident`] | memory: wiped when it is given back, and given back when it is not needed | – |
 //! | [`clock`], [`notify`], [`log`] | the only readers of time; systemd; the journal | – |
 //! | [`control`] | HTTP over the Unix socket: wire types, server, client | know the engine |
 //! | [`world`] | does one effect by joining the adapters | decide which comes next |
@@ -74,6 +75,7 @@ pub mod metrics;
 pub mod notify;
 mod orders;
 pub mod policy;
+pub mod resident;
 pub mod rotation;
 pub mod status;
 pub mod store;

@@ -23,6 +23,7 @@ enum Kind {
 const ORDER: &[(&str, Kind)] = &[
     ("x509", Kind::Pure),
     ("exit", Kind::Pure),
+    ("resident", Kind::Pure),
     ("wipe", Kind::Pure),
     ("rotation", Kind::Pure),
     ("cloud::topics", Kind::Pure),

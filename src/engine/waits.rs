@@ -1,5 +1,6 @@
 //! What the main loop waits for, each as a future that never ends where there is nothing to wait for.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,3 +50,33 @@ pub(super) async fn pulse(clock: Clock, interval: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
+
+/// The silence after work; each piece of it begins the wait anew.
+pub(super) struct Silence {
+    clock: Clock,
+    comes: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Silence {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, comes: None }
+    }
+
+    /// Something is done.
+    pub(super) fn is_broken(&mut self) {
+        let clock = self.clock;
+        self.comes = Some(Box::pin(async move { clock.pause(SILENCE).await }));
+    }
+
+    /// Waits until nothing has been done for a while; for ever where nothing was done since it last came.
+    pub(super) async fn comes(&mut self) {
+        match &mut self.comes {
+            Some(comes) => comes.as_mut().await,
+            None => std::future::pending().await,
+        }
+        self.comes = None;
+    }
+}
+
+/// A rotation is over, and what came after it: its commit, hooks that ask, people who look.
+const SILENCE: Duration = Duration::from_secs(10);
