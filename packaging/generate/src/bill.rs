@@ -1,8 +1,8 @@
 //! The bill of materials: CycloneDX 1.5 in JSON, of what is linked into a package's programs.
 //!
-//! Not by cargo-cyclonedx: it takes the features of the whole workspace together, so that the daemon's bill named
-//! crates that only the AWS tools link, and it lists build tools and macros. `cargo tree` answers for one package. CI
-//! checks the result against CycloneDX's own schema.
+//! Not by cargo-cyclonedx, which was not tried: as documented it takes the features of the whole workspace together, so
+//! the daemon's bill would name crates that only the AWS tools link, and it lists build tools and macros. `cargo tree`
+//! answers for one package. CI checks the result against CycloneDX's own schema.
 
 use std::collections::BTreeMap;
 
