@@ -242,11 +242,12 @@ impl Engine {
         {
             let due = self.machine.due(at).filter(|d| d.at <= self.machine.wall(at)).map(|d| d.rule);
             self.story.thing = self.world.who().map(|w| w.thing).unwrap_or_default();
-            examine::give_way(self, effect);
+            let interrupted = examine::give_way(self, effect);
             self.story.begins(effect, &self.machine, due);
             let doing = self.world.begin(effect);
             let doing = self.make_way(action, doing);
             self.doing = Some((effect, doing, Instant::now()));
+            examine::go_on(self, interrupted);
         } else if matches!(action, Action::Wait(_)) {
             self.post.release();
         }

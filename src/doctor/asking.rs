@@ -52,6 +52,10 @@ impl<'a> Asking<'a> {
             self.look_back();
             return step.ok(format!("a session as {thing}{since}; {} filters granted", session.granted()));
         }
+        if let (Some(_), Some(why)) = (&patient.session, patient.quiet) {
+            self.over = Some(why.to_owned());
+            return step.skip(format!("the rotation has ended the session, or carried it over: {why}"));
+        }
         self.over = Some("there is no session to ask on".to_owned());
         if status.state == State::Disconnected {
             return step.fail("offline", "an operator took the device offline", "certrotctl connect");

@@ -11,23 +11,31 @@ use crate::control::wire::{CheckReport, CheckResult, CheckStep};
 /// The memory of one daemon. Times are milliseconds since boot.
 #[derive(Debug, Default)]
 pub struct Memory {
-    report: Option<(u64, CheckReport)>,
+    report: Option<Kept>,
     shown: BTreeMap<&'static str, (u64, CheckStep)>,
     lost: Option<(u64, CheckStep)>,
     generation: Option<u32>,
 }
 
+#[derive(Debug)]
+struct Kept {
+    at: u64,
+    quiet: bool,
+    report: CheckReport,
+}
+
 impl Memory {
-    /// The last report while it is younger than a minute, saying its age.
-    pub fn recent(&self, now: u64) -> Option<CheckReport> {
-        let (at, report) = self.report.as_ref()?;
-        let age = now.saturating_sub(*at);
-        (age < EACH_MINUTE).then(|| CheckReport { age_seconds: age / 1000, ..report.clone() })
+    /// The last report while it is younger than a minute, saying its age. One that was made beside a rotation, without a
+    /// question to the cloud (`quiet`), serves only until questions may be asked again.
+    pub fn recent(&self, now: u64, quiet: bool) -> Option<CheckReport> {
+        let kept = self.report.as_ref().filter(|kept| quiet || !kept.quiet)?;
+        let age = now.saturating_sub(kept.at);
+        (age < EACH_MINUTE).then(|| CheckReport { age_seconds: age / 1000, ..kept.report.clone() })
     }
 
     /// Keeps a report.
-    pub fn keep(&mut self, now: u64, report: &CheckReport) {
-        self.report = Some((now, report.clone()));
+    pub fn keep(&mut self, now: u64, quiet: bool, report: &CheckReport) {
+        self.report = Some(Kept { at: now, quiet, report: report.clone() });
     }
 
     /// Forgets what another certificate has shown.
@@ -90,10 +98,24 @@ mod tests {
     #[test]
     fn a_report_is_given_again_for_a_minute_with_its_age() {
         let mut memory = Memory::default();
-        assert!(memory.recent(0).is_none());
-        memory.keep(1_000, &CheckReport { steps: vec![step(CheckResult::Ok)], ..CheckReport::default() });
-        assert_eq!(memory.recent(43_999).unwrap().age_seconds, 42);
-        assert!(memory.recent(61_000).is_none());
+        assert!(memory.recent(0, false).is_none());
+        memory.keep(
+            1_000,
+            false,
+            &CheckReport { steps: vec![step(CheckResult::Ok)], ..CheckReport::default() },
+        );
+        assert_eq!(memory.recent(43_999, false).unwrap().age_seconds, 42);
+        assert!(memory.recent(61_000, false).is_none());
+    }
+
+    #[test]
+    fn a_report_that_asked_nothing_serves_only_while_nothing_may_be_asked() {
+        let mut memory = Memory::default();
+        memory.keep(0, true, &CheckReport::default());
+        assert!(memory.recent(1, true).is_some());
+        assert!(memory.recent(1, false).is_none(), "the rotation has ended: it is tried again");
+        memory.keep(2, false, &CheckReport::default());
+        assert!(memory.recent(3, true).is_some(), "a whole one serves beside a rotation too");
     }
 
     #[test]
@@ -111,12 +133,12 @@ mod tests {
         let mut memory = Memory::default();
         memory.speak_of(Some(1));
         memory.show("commit", 0, &step(CheckResult::Ok));
-        memory.keep(0, &CheckReport::default());
+        memory.keep(0, false, &CheckReport::default());
         memory.lose(0, &step(CheckResult::Fail));
         memory.speak_of(Some(1));
-        assert!(memory.shown("commit", 1).is_some() && memory.recent(1).is_some());
+        assert!(memory.shown("commit", 1).is_some() && memory.recent(1, false).is_some());
         memory.speak_of(Some(2));
-        assert!(memory.shown("commit", 1).is_none() && memory.recent(1).is_none());
+        assert!(memory.shown("commit", 1).is_none() && memory.recent(1, false).is_none());
         assert_eq!(memory.lost(899_999).unwrap().1, 1);
         assert!(memory.lost(900_000).is_none());
     }

@@ -1,7 +1,8 @@
 //! Starts a check or a dry run beside the effect in hand, says what of it may be tried now, and answers whoever waits.
 //!
 //! Everybody on the socket may ask for a check, so one is made at most once a minute and one at a time: who asks in between
-//! gets the last report, who asks during one waits for it. A rotation comes first.
+//! gets the last report, who asks during one waits for it. A rotation comes first: a check that is in its way begins anew
+//! beside it, and asks the cloud nothing then.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,6 +25,8 @@ pub(super) struct Examination {
     /// What is going on.
     pub under_way: Pin<Box<dyn Future<Output = CheckReport>>>,
     whole: bool,
+    /// It asks the cloud nothing: a rotation is in hand.
+    quiet: bool,
     waiting: Vec<oneshot::Sender<Reply>>,
 }
 
@@ -40,10 +43,15 @@ pub(super) fn begin(engine: &mut Engine, what: &What, reply: oneshot::Sender<Rep
         }
         return;
     }
-    if whole && let Some(report) = engine.memory.borrow().recent(engine.world.tools.clock.boot()) {
+    let quiet = quiet(engine).is_some();
+    if whole && let Some(report) = engine.memory.borrow().recent(engine.world.tools.clock.boot(), quiet) {
         let _ = reply.send(orders::json(&report));
         return;
     }
+    start(engine, whole, vec![reply]);
+}
+
+fn start(engine: &mut Engine, whole: bool, waiting: Vec<oneshot::Sender<Reply>>) {
     let carried = matches!(engine.machine.link(), Link::Up { carrier, .. } if carrier != Carrier::Claim);
     let mut status = engine.status.borrow().at(now(&engine.world.tools.clock));
     status.hooks = engine.hooks.said();
@@ -60,30 +68,34 @@ pub(super) fn begin(engine: &mut Engine, what: &What, reply: oneshot::Sender<Rep
         log: engine.log.destination(),
         watchdog: engine.notify.watchdog_interval(),
     };
+    let quiet = patient.quiet.is_some();
     let under_way = Box::pin(doctor::examine(patient));
-    engine.examining = Some(Examination { under_way, whole, waiting: vec![reply] });
+    engine.examining = Some(Examination { under_way, whole, quiet, waiting });
 }
 
 /// Takes a finished examination in.
 pub(super) fn finish(engine: &mut Engine, report: &CheckReport) {
     let Some(examination) = engine.examining.take() else { return };
     if examination.whole {
-        engine.memory.borrow_mut().keep(engine.world.tools.clock.boot(), report);
+        engine.memory.borrow_mut().keep(engine.world.tools.clock.boot(), examination.quiet, report);
     }
     for reply in examination.waiting {
         let _ = reply.send(orders::json(report));
     }
 }
 
-/// Ends an examination for an effect that asks on the same topics, or takes the session.
-pub(super) fn give_way(engine: &mut Engine, effect: Effect) {
-    if !matches!(effect, Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_) | Effect::Commit(_)) {
-        return;
-    }
-    let Some(examination) = engine.examining.take() else { return };
-    for reply in examination.waiting {
-        let busy = Problem::busy("the check gave way to a rotation", "try again when it has ended");
-        let _ = reply.send(Err(busy));
+/// Ends an examination for an effect that asks on the same topics, or takes the session. [`go_on`] when it has begun.
+pub(super) fn give_way(engine: &mut Engine, effect: Effect) -> Option<Examination> {
+    let asks =
+        matches!(effect, Effect::Issue(_) | Effect::Register(_) | Effect::Prove(_) | Effect::Commit(_));
+    engine.examining.take_if(|examination| asks && !examination.quiet)
+}
+
+/// Begins anew, beside the effect now in hand, for those who wait.
+pub(super) fn go_on(engine: &mut Engine, interrupted: Option<Examination>) {
+    if let Some(Examination { under_way, whole, waiting, .. }) = interrupted {
+        drop(under_way);
+        start(engine, whole, waiting);
     }
 }
 

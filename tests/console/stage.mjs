@@ -186,6 +186,13 @@ export async function judge(page, state) {
 }
 
 export const text = (page, selector) => page.textContent(selector).then((t) => (t || '').replace(/\s+/g, ' ').trim());
-export const sees = (page, selector, words) => until(`${selector} says ${words}`, async () => (words instanceof RegExp ? words.test(await text(page, selector)) : (await text(page, selector)).includes(words)));
+export async function sees(page, selector, words) {
+  let said = '';
+  const look = async () => {
+    said = await text(page, selector);
+    return words instanceof RegExp ? words.test(said) : said.includes(words);
+  };
+  await until(`${selector} says ${words}`, look).catch((error) => { throw new Error(`${error.message}; it says ${said}`); });
+}
 export const shown = (page, selector) => page.waitForSelector(selector, { state: 'visible' });
 export const gone = (page, selector) => page.waitForSelector(selector, { state: 'hidden' });

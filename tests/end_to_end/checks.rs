@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use certrot_twin::{Effect, Event, Fault};
 use serde_json::Value;
@@ -223,6 +223,29 @@ fn a_check_that_had_no_answer_is_in_no_rotations_way_rule_2() {
         assert_eq!(device.minted(), 2, "{on}: {}", device.story());
         device.finish();
     }
+}
+
+#[test]
+fn a_rotation_that_begins_during_a_check_goes_first_and_the_check_is_answered_beside_it() {
+    let device = Device::new().rate(60).toml("[rotation]\nsplay = \"0s\"\n").start();
+    device.wait_steady(1);
+    let since = device.twin().event_count();
+    device.twin().fault(Fault::once("register", Effect::Ignore));
+    let check = device.ctl_command(&["check"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    device.wait_until("the check waits for an answer", || {
+        device.twin().events_since(since).iter().any(|l| matches!(l.event, Event::Fault { .. }))
+    });
+    // Its first attempt may end at once, for the question that is still open (rule 2); it goes on by itself.
+    let done = device.ctl(&["rotate-now"]);
+    assert_eq!(done.status.code(), Some(0), "{}", words(&done));
+    let report = check.wait_with_output().unwrap();
+    assert!(words(&report).contains("not beside a rotation"), "{}", words(&report));
+    assert!(line(&report, "store").starts_with("ok"), "the rest of it is looked at: {}", words(&report));
+    // What was left out is asked as soon as the rotation has ended, not when a minute is over.
+    device.wait_steady(2);
+    let report = device.ctl(&["check"]);
+    assert!(line(&report, "register").starts_with("ok"), "{}", words(&report));
+    device.finish();
 }
 
 #[test]
