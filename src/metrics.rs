@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::control::wire::{Event, EventKind, EventResult, Level, Mark, Stage, State, Status, Time};
+use crate::control::wire::{
+    Event, EventKind, EventResult, HookResult, Level, Mark, Stage, State, Status, Time,
+};
 use text::{Kind, Seconds, Text};
 
 /// Counts what happens.
@@ -113,10 +115,11 @@ fn of_daemon(text: &mut Text, status: &Status) {
     }
     let help = "Hooks after the last switch, by how they ended.";
     let mut hooks = text.family("certrotd_hooks", Kind::Gauge, help);
-    for (ok, result) in [(true, "ok"), (false, "failed")] {
-        let count = status.hooks.results.iter().filter(|hook| hook.ok == ok).count();
-        hooks.sample(&[("result", result)], &count);
-    }
+    let results = &status.hooks.results;
+    let count = |of: fn(&HookResult) -> bool| results.iter().filter(|hook| of(hook)).count();
+    hooks.sample(&[("result", "ok")], &count(|hook| hook.ok));
+    hooks.sample(&[("result", "failed")], &count(HookResult::failed));
+    hooks.sample(&[("result", "pending")], &count(|hook| hook.pending));
 }
 
 fn level_word(level: Level) -> &'static str {
@@ -320,7 +323,7 @@ fn state_word(state: State) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::wire::{Alert, Certificate, Generation, HookResult, LastResult};
+    use crate::control::wire::{Alert, Certificate, Generation, LastResult};
 
     fn at(seconds: i64) -> Time {
         Time::from_seconds(seconds)
@@ -403,7 +406,8 @@ mod tests {
         status.rotation.last_result = Some(LastResult { ok: false, at: at(950), ..LastResult::default() });
         let contested = Alert { level: Level::Error, code: "contested".to_owned(), ..Alert::default() };
         status.alerts = vec![contested.clone(), contested];
-        status.hooks.results = vec![HookResult::default()];
+        let waits = HookResult { pending: true, ..HookResult::default() };
+        status.hooks.results = vec![HookResult::default(), waits.clone(), waits];
         let old = |number, mark| Generation {
             number,
             stage: Stage::Proved,
@@ -428,6 +432,7 @@ mod tests {
             "certrotd_alert_active{code=\"contested\",level=\"error\"} 1",
             "certrotd_hooks{result=\"ok\"} 0",
             "certrotd_hooks{result=\"failed\"} 1",
+            "certrotd_hooks{result=\"pending\"} 2",
             "certrotd_retire_backlog 1",
             "certrotd_alerts{level=\"warn\"} 0",
         ] {

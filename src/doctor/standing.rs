@@ -88,9 +88,10 @@ pub fn hooks(status: &Status) -> CheckStep {
     let failed: Vec<String> = hooks
         .results
         .iter()
-        .filter(|hook| !hook.ok)
+        .filter(|hook| hook.failed())
         .map(|hook| format!("{}: {}", hook.name, hook.text.as_deref().unwrap_or("failed")))
         .collect();
+    let pending = hooks.results.iter().filter(|hook| hook.pending).count();
     let in_use = status.certificate.as_ref().map(|certificate| certificate.id.as_str());
     match (hooks.generation, failed.is_empty()) {
         (None, _) => step.skip("none has run on this machine"),
@@ -99,6 +100,7 @@ pub fn hooks(status: &Status) -> CheckStep {
             format!("they ran for generation {n}, and not for the certificate in use"),
             "systemctl start certrotd-rotated runs them; systemctl status certrotd-rotated.path says why it did not",
         ),
+        (Some(n), true) if pending > 0 => step.ok(format!("{} of {} are still to run for generation {n}", pending, hooks.results.len())),
         (Some(n), true) => step.ok(format!("{} ran for generation {n}", hooks.results.len())),
         (Some(n), false) => step.warn(
             "hook-failed",
@@ -164,10 +166,11 @@ mod tests {
         let mut status = Status::default();
         assert_eq!(hooks(&status).result, CheckResult::Skipped);
         status.hooks.generation = Some(2);
-        status.hooks.results = vec![HookResult { name: "10-mqtt".to_owned(), ok: true, text: None }];
+        status.hooks.results =
+            vec![HookResult { name: "10-mqtt".to_owned(), ok: true, ..HookResult::default() }];
         assert_eq!(hooks(&status).result, CheckResult::Ok);
         let text = Some("ended with 3".to_owned());
-        status.hooks.results.push(HookResult { name: "20-web".to_owned(), ok: false, text });
+        status.hooks.results.push(HookResult { name: "20-web".to_owned(), text, ..HookResult::default() });
         let step = hooks(&status);
         assert_eq!(step.result, CheckResult::Warn);
         assert!(
@@ -175,6 +178,11 @@ mod tests {
             "{}",
             step.detail
         );
+        // One whose turn has not come has not failed.
+        status.hooks.results[1] =
+            HookResult { name: "20-web".to_owned(), pending: true, ..HookResult::default() };
+        assert_eq!(hooks(&status).result, CheckResult::Ok);
+        assert_eq!(hooks(&status).detail, "1 of 2 are still to run for generation 2");
         // They are still to run for the certificate in use.
         status.hooks.results.pop();
         status.hooks.certificate_id = Some("old".to_owned());

@@ -94,7 +94,7 @@ mod tests {
         let said = wire::Hooks {
             generation: Some(1),
             certificate_id: Some(id.to_owned()),
-            results: vec![wire::HookResult { name: "10-a".into(), ok, text: None }],
+            results: vec![wire::HookResult { name: "10-a".into(), ok, ..Default::default() }],
             ..wire::Hooks::default()
         };
         File::create(path).unwrap().write_all(&serde_json::to_vec(&said).unwrap()).unwrap();

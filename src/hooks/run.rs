@@ -81,7 +81,7 @@ fn all(run: &Run) -> Result<Exit, Box<dyn std::error::Error>> {
     let hooks = list(&run.hooks)?;
     for hook in &hooks {
         let done = before.results.iter().find(|r| seen && r.ok && r.name == hook.name);
-        let to_run = || HookResult { name: hook.name.clone(), ok: false, text: Some(TO_RUN.to_owned()) };
+        let to_run = || HookResult { name: hook.name.clone(), pending: true, ..HookResult::default() };
         said.results.push(done.cloned().unwrap_or_else(to_run));
     }
     // On disk before the first: what a power cut leaves undone is known to be undone.
@@ -95,7 +95,7 @@ fn all(run: &Run) -> Result<Exit, Box<dyn std::error::Error>> {
         let ms = clock.boot().saturating_sub(begun);
         tell(&hook.name, &pair, &ended, ms);
         let (ok, text) = (ended.is_ok(), ended.err());
-        said.results[n] = HookResult { name: hook.name, ok, text };
+        said.results[n] = HookResult { name: hook.name, ok, text, pending: false };
         said.at = Some(now());
         keep(&run.results, &said)?;
     }
@@ -259,8 +259,6 @@ fn now() -> Time {
     Time::from_seconds(Clock::start().wall())
 }
 
-/// Of a hook whose turn has not come.
-const TO_RUN: &str = "still to run";
 /// Names in the copy; the store's own.
 const CERTIFICATE: &str = "device.cert.pem";
 /// Names in the copy; the store's own.

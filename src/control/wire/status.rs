@@ -219,8 +219,17 @@ pub struct HookResult {
     pub name: String,
     /// Whether it ended with 0 in time.
     pub ok: bool,
+    /// Whether its turn is still to come for this certificate.
+    pub pending: bool,
     /// How it ended otherwise.
     pub text: Option<String>,
+}
+
+impl HookResult {
+    /// Whether it had its turn and did not end well.
+    pub fn failed(&self) -> bool {
+        !self.ok && !self.pending
+    }
 }
 
 /// The clock's standing (rules 26 and 27).

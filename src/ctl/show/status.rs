@@ -243,7 +243,12 @@ fn hooks(status: &Status) -> String {
     }
     let each = status.hooks.results.iter().map(|hook| {
         let why = hook.text.as_deref().map(|t| format!(" ({})", clean(t))).unwrap_or_default();
-        format!("{} {}{why}", clean(&hook.name), if hook.ok { "ok" } else { "FAILED" })
+        let end = match (hook.ok, hook.pending) {
+            (true, _) => "ok",
+            (false, true) => "still to run",
+            (false, false) => "FAILED",
+        };
+        format!("{} {end}{why}", clean(&hook.name))
     });
     of + &each.collect::<Vec<_>>().join(", ")
 }

@@ -55,7 +55,7 @@ fn steady() -> Status {
         },
         hooks: Hooks {
             generation: Some(7),
-            results: vec![HookResult { name: "10-nginx".into(), ok: true, text: None }],
+            results: vec![HookResult { name: "10-nginx".into(), ok: true, ..HookResult::default() }],
             ..Hooks::default()
         },
         generations: vec![generation(6, Mark::Retired, false), generation(7, Mark::Clear, true)],
@@ -385,8 +385,9 @@ fn the_worst_status_still_fits_one_screen_and_counts_what_is_left_off() {
     given.connection.text = some(&long);
     given.connection.remedy = some(&long);
     given.retire = Retire { pending: true, text: some(&long), ..Retire::default() };
-    given.hooks.results =
-        (0..40).map(|n| HookResult { name: format!("hook-{n}"), ok: false, text: some(&long) }).collect();
+    given.hooks.results = (0..40)
+        .map(|n| HookResult { name: format!("hook-{n}"), text: some(&long), ..HookResult::default() })
+        .collect();
     given.generations = (0..90).map(|n| generation(n, Mark::Refused, false)).collect();
     given.clock = Clock { trusted: false, text: some(&long) };
     given.alerts = (0..9)
@@ -430,4 +431,18 @@ fn colour_changes_no_letter() {
         rest = after.split_once('m').map_or("", |(_, rest)| rest);
     }
     assert_eq!(plain + rest, shown(&given));
+}
+
+#[test]
+fn a_hook_whose_turn_has_not_come_has_not_failed() {
+    let mut given = steady();
+    let hook = |name: &str| HookResult { name: name.into(), ..HookResult::default() };
+    given.hooks.results = vec![
+        HookResult { ok: true, ..hook("10-nginx") },
+        HookResult { text: some("ended with 3"), ..hook("20-mail") },
+        HookResult { pending: true, ..hook("30-vpn") },
+    ];
+    let text = shown(&given);
+    let told = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("10-nginx ok, 20-mail FAILED (ended with 3), 30-vpn still to run"), "{text}");
 }

@@ -96,7 +96,8 @@ function drawLife(status) {
 
 function drawFacts(status) {
   const { certificate, rotation, retire, hooks } = status;
-  const failed = hooks.results.filter((hook) => !hook.ok);
+  const failed = hooks.results.filter((hook) => !hook.ok && !hook.pending);
+  const waiting = hooks.results.filter((hook) => hook.pending).length;
   const rows = [
     ['Serial', status.serial || '—', 'mono'],
     ['Certificate', h('span', { title: certificate.id }, `${short(certificate.id)}…`), 'mono'],
@@ -111,7 +112,7 @@ function drawFacts(status) {
   ];
   if (hooks.results.length) {
     const told = failed.map((hook) => `${hook.name} failed${hook.text ? `: ${hook.text}` : ''}`).join('; ');
-    rows.push(['Hooks', told || `${hooks.results.length} done, for generation ${hooks.generation}`]);
+    rows.push(['Hooks', told || `${hooks.results.length - waiting} done${waiting ? `, ${waiting} still to run` : ''}, for generation ${hooks.generation}`]);
   }
   $('facts').replaceChildren(...rows.map(([name, value, kind]) => h('div', {}, h('dt', {}, name), h('dd', { class: kind }, value))));
 }

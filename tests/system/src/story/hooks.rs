@@ -107,7 +107,7 @@ fn failing(lab: &mut Lab) {
 /// So many hooks, and none whose turn has not come.
 fn all_have_said(status: &serde_json::Value, hooks: usize) -> bool {
     let results = status["hooks"]["results"].as_array();
-    results.is_some_and(|r| r.len() == hooks && r.iter().all(|r| r["text"] != "still to run"))
+    results.is_some_and(|r| r.len() == hooks && r.iter().all(|r| r["pending"] == false))
 }
 
 fn none_missed(lab: &mut Lab) {
