@@ -103,7 +103,8 @@ impl Story {
         let Some(step) = step_of(effect) else { return };
         if opens_operation(effect) && self.operation.is_none() {
             let fresh = machine.disk().is_none_or(|d| d.current().is_none());
-            self.open(if fresh { "provision" } else { "rotation" }, due.map_or("continued", rule_word));
+            let (kind, cause) = if fresh { ("provision", "no-identity") } else { ("rotation", "continued") };
+            self.open(kind, due.map_or(cause, rule_word));
         }
         if let Some(operation) = &mut self.operation {
             operation.step = step;
@@ -279,16 +280,20 @@ impl Story {
             return;
         }
         self.commit = None;
-        tracing::info!(thing = self.thing, generation = n, "older certificates retired by the cloud");
+        tracing::info!(
+            thing = self.thing,
+            generation = n,
+            "generation {n} is committed: what is older is retired by the cloud"
+        );
         self.event(
             EventKind::Retire,
             Some("retire"),
             Some(EventResult::Ok),
-            "older certificates retired",
+            "committed: what is older is retired by the cloud",
             None,
         );
         self.remember("retire", "commit", Some(n), None, "done".to_owned(), 0);
-        self.done(true, &format!("generation {n} is in use, older certificates are retired"), None);
+        self.done(true, &format!("generation {n} is in use and committed: what is older is retired"), None);
     }
 
     fn step_failed(&mut self, effect: Effect, detail: Option<Detail>) {
