@@ -24,6 +24,8 @@ use certrot_twin::{Certificate, Event, Options, Status, Twin};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[allow(unused_imports, reason = "each test program uses its part")]
+pub use http::request;
 pub use log::Log;
 
 /// How long a test waits for what must come.
@@ -127,7 +129,9 @@ impl Builder {
             process: None,
             required: RefCell::new(self.required),
             allowed: RefCell::new(self.allowed),
+            foreign: &[],
             secrets: RefCell::new(BTreeSet::new()),
+            stopped: None,
             finished: false,
             dir,
         };
@@ -154,7 +158,10 @@ pub struct Device {
     process: Option<Child>,
     required: RefCell<BTreeSet<String>>,
     allowed: RefCell<BTreeSet<String>>,
+    foreign: &'static [&'static str],
     secrets: RefCell<BTreeSet<String>>,
+    /// The cloud's time when it was stopped, and the moment.
+    stopped: Option<(i64, Instant)>,
     finished: bool,
     dir: TempDir,
 }
@@ -193,12 +200,17 @@ impl Device {
             self.secrets
                 .borrow_mut()
                 .extend(twin.cloud().registry(|r| r.tokens.keys().cloned().collect::<Vec<_>>()));
+            self.stopped = Some((twin.clock().now_ms(), Instant::now()));
             twin.stop();
         }
     }
 
-    /// Starts the cloud again, on the same ports and from the same directory.
+    /// Starts the cloud again, on the same ports and from the same directory; its time has gone on.
     pub fn start_twin(&mut self) {
+        if let Some((then, stopped)) = self.stopped.take() {
+            let gone = i64::try_from(stopped.elapsed().as_millis()).unwrap_or(0) * i64::from(self.rate);
+            self.options.clock_offset_ms = then + gone - real_ms();
+        }
         let twin =
             Twin::start(self.options.clone()).unwrap_or_else(|e| panic!("the twin does not start: {e}"));
         self.twin = Some(twin);
@@ -313,11 +325,29 @@ impl Device {
 
     /// Starts the daemon and waits for nothing.
     pub fn launch(&mut self) {
+        self.launch_as(self.command());
+    }
+
+    /// The same under another program, which becomes the daemon (`strace -D`).
+    pub fn launch_under(&mut self, mut program: Command) {
+        let daemon = self.command();
+        program.arg(daemon.get_program()).args(daemon.get_args()).stdin(Stdio::null());
+        for (name, value) in daemon.get_envs() {
+            match value {
+                Some(value) => program.env(name, value),
+                None => program.env_remove(name),
+            };
+        }
+        self.launch_as(program);
+    }
+
+    fn launch_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let out = log.try_clone().expect("a second handle");
-        let child = self.command().stdout(out).stderr(log).spawn().expect("certrotd starts");
-        self.process = Some(child);
+        let child = command.stdout(out).stderr(log).spawn();
+        self.process =
+            Some(child.unwrap_or_else(|e| panic!("{}: {e}", command.get_program().to_string_lossy())));
     }
 
     /// The daemon's process id.
@@ -328,6 +358,13 @@ impl Device {
     /// Whether the daemon's process is there.
     pub fn is_running(&mut self) -> bool {
         self.process.is_some() && self.exited().is_none()
+    }
+
+    /// How the daemon ended, where it did by itself; it may be started again then.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.exited()?;
+        self.process = None;
+        Some(status)
     }
 
     fn exited(&mut self) -> Option<ExitStatus> {
@@ -393,7 +430,8 @@ impl Device {
         self.try_status().unwrap_or_else(|| panic!("certrotd does not answer\n{}", self.log()))
     }
 
-    fn try_status(&self) -> Option<Value> {
+    /// The same where the daemon may not answer.
+    pub fn try_status(&self) -> Option<Value> {
         let (code, status) = self.request("GET", "/v1/status", None).ok()?;
         assert_eq!(code, 200, "{status}");
         Some(status)
@@ -484,6 +522,11 @@ impl Device {
         self.allowed.borrow_mut().extend(words.iter().map(|w| (*w).to_owned()));
     }
 
+    /// Libraries that may have panicked, by words of their paths.
+    pub fn allow_panics_of(&mut self, libraries: &'static [&'static str]) {
+        self.foreign = libraries;
+    }
+
     /// Ends the daemon and checks what every test checks; `current` names a whole pair.
     pub fn finish(self) {
         self.end(true);
@@ -503,8 +546,13 @@ impl Device {
         self.learn_secrets();
         checks::current(&self, with_identity);
         checks::modes(&self.store());
-        checks::errors(&self.log(), &self.required.borrow(), &self.allowed.borrow());
+        checks::errors(&self.log(), &self.required.borrow(), &self.allowed.borrow(), self.foreign);
         checks::secrets(&self.log(), &self.secrets.borrow());
+    }
+
+    /// What `current` names at this moment is a whole pair, where there is such a name.
+    pub fn current_is_whole(&self) {
+        checks::current(self, self.current_generation().is_some());
     }
 
     /// Notes keys and tokens while they are there, to look for them in the log at the end.

@@ -1,0 +1,286 @@
+//! One case: a device, a call of its daemon, and what happens there; then what must be true.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use certrot_twin::{Event, Status};
+use serde_json::{Value, json};
+
+use crate::disk::{Disk, Lost};
+use crate::support::{Device, PATIENCE};
+use crate::trace::{Calls, Point, strace};
+
+/// What the daemon does meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub enum Scene {
+    /// From an empty disk to a first certificate that is committed, then SIGTERM.
+    First,
+    /// A start with an identity, a rotation by order with its commit, then SIGTERM.
+    Rotation,
+}
+
+/// What happens at the call.
+#[derive(Clone, Copy, Debug)]
+pub enum Injection {
+    /// SIGKILL instead of the call.
+    Kill,
+    /// The power goes instead of the call, and so much of what was not synced goes with it.
+    Cut(Lost),
+    /// This error instead of the call.
+    Error(&'static str),
+}
+
+impl Injection {
+    /// A disk that forgets, in its two ways.
+    pub const CUTS: [Injection; 2] = [Injection::Cut(Lost::Everything), Injection::Cut(Lost::Bytes)];
+
+    /// The errors of a disk, of a limit and of a right.
+    pub const ERRORS: [Injection; 5] = [
+        Injection::Error("ENOSPC"),
+        Injection::Error("EIO"),
+        Injection::Error("EROFS"),
+        Injection::Error("EMFILE"),
+        Injection::Error("EACCES"),
+    ];
+}
+
+/// How a case came out, where it came out well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// The call came, and what was to happen happened.
+    Injected,
+    /// The call did not come as often as in the run that was counted.
+    NotMet,
+}
+
+/// One case of the matrix.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What the daemon does.
+    pub scene: Scene,
+    /// What happens.
+    pub injection: Injection,
+    /// Where.
+    pub point: Point,
+}
+
+impl Case {
+    /// Runs it; panics where a promise is broken.
+    pub fn run(&self) -> End {
+        let mut device = prepared(self.scene);
+        let trace = device.dir().join("strace.txt");
+        let what = match self.injection {
+            Injection::Kill | Injection::Cut(_) => "signal=SIGKILL".to_owned(),
+            Injection::Error(error) => format!("error={error}"),
+        };
+        let injection = format!("{}:{what}:when={}", self.point.call, self.point.nth);
+        let mut disk = Disk::read(&device.store());
+        device.launch_under(strace(&trace, Some(injection)));
+        drive(self.scene, &mut device, &trace);
+        device.current_is_whole();
+        let killed = stopped(&mut device);
+        let traced = fs::read_to_string(&trace).unwrap_or_default();
+        let met = match self.injection {
+            Injection::Kill | Injection::Cut(_) => killed.is_some_and(|status| status.signal() == Some(9)),
+            Injection::Error(_) => traced.contains("(INJECTED)"),
+        };
+        device.current_is_whole();
+        if let Injection::Cut(lost) = self.injection {
+            disk.replay(&traced);
+            let real = Disk::read(&device.store()).after(Lost::Nothing);
+            assert_eq!(disk.after(Lost::Nothing), real, "the model is not what the disk is\n{traced}");
+            disk.lay(lost);
+            device.current_is_whole();
+        }
+        if matches!(self.injection, Injection::Error(_)) {
+            // The runtime takes some errors that no kernel gives there for its end; a manager starts the daemon again.
+            device.allow_panics_of(&["/tokio-", "/nix-", "library/std/", "library/core/"]);
+        }
+        recovers(device);
+        if met { End::Injected } else { End::NotMet }
+    }
+}
+
+/// Ends it as a manager does: again where the signal was lost (an error in the signal handler's own call).
+fn stopped(device: &mut Device) -> Option<ExitStatus> {
+    let mut told = 0;
+    while device.is_running() {
+        if told % 50 == 0 {
+            device.signal("TERM");
+        }
+        assert!(told < 500, "it does not end\n{}", device.log());
+        told += 1;
+        sleep(LOOK);
+    }
+    device.ended()
+}
+
+/// The calls of a whole run in which nothing happens.
+pub fn calls(scene: Scene) -> Calls {
+    let mut device = prepared(scene);
+    let trace = device.dir().join("strace.txt");
+    device.launch_under(strace(&trace, None));
+    drive(scene, &mut device, &trace);
+    assert_eq!(device.current_generation(), Some(scene.generation()), "{}", device.log());
+    assert!(device.terminate().success(), "{}", device.log());
+    let calls =
+        Calls::parse(&fs::read_to_string(&trace).expect("strace(1) is needed: apt-get install strace"));
+    assert!(calls.seen() > 100, "{calls:?}");
+    recovers(device);
+    calls
+}
+
+fn prepared(scene: Scene) -> Device {
+    let builder = Device::new().rate(RATE).toml("[rotation]\nsplay = \"0s\"\n").allow_errors(&[""]);
+    match scene {
+        Scene::First => builder.prepare(),
+        Scene::Rotation => {
+            let mut device = builder.start();
+            device.wait_steady(1);
+            assert!(device.terminate().success(), "{}", device.log());
+            device
+        }
+    }
+}
+
+/// Goes on until the scene is over, or the daemon has ended. Asks the daemon as little as can be: each question is calls.
+fn drive(scene: Scene, device: &mut Device, trace: &Path) {
+    let since = device.twin().event_count();
+    let mut ordered = matches!(scene, Scene::First);
+    let end = Instant::now() + PATIENCE;
+    while device.is_running() && !over(scene, device) && Instant::now() < end {
+        let connected = |e: &Event| matches!(e, Event::Subscribe { .. });
+        if !ordered && device.twin().events_since(since).iter().any(|l| connected(&l.event)) {
+            ordered = device.request("POST", "/v1/rotate", Some(&json!({}))).is_ok();
+        }
+        // An error may have ended the order, which is one attempt. Asking changes no count any more.
+        let injected = || fs::read_to_string(trace).is_ok_and(|text| text.contains("(INJECTED)"));
+        if ordered && injected() && device.try_status().is_some_and(|s| nothing_to_do(&s)) {
+            return;
+        }
+        sleep(LOOK);
+    }
+}
+
+fn over(scene: Scene, device: &Device) -> bool {
+    let settled = device.retire_json().is_some_and(|r| r["settled"] == scene.generation());
+    settled && device.current_generation() == Some(scene.generation())
+}
+
+/// Started again, as a manager would: one certificate, in use, and nothing left of what was cut off.
+fn recovers(mut device: Device) {
+    device.start();
+    let status = device.wait_for("an identity in use and nothing left to do", nothing_to_do);
+    let generation = status["certificate"]["generation"].as_u64().unwrap_or_default();
+    assert!(generation >= 1, "{status:#}");
+    let certificate = device.certificate_id();
+    let active: Vec<String> = device.active().into_iter().map(|c| c.id).collect();
+    assert_eq!(
+        active,
+        [certificate],
+        "exactly one is ACTIVE, the one in use\n{}{}",
+        device.log(),
+        device.story()
+    );
+    accounted(&device);
+    tidy(&device);
+    device.finish();
+}
+
+fn nothing_to_do(status: &Value) -> bool {
+    status["state"] == "steady" && status["connected"] == true && status["retire"]["pending"] == false
+}
+
+/// Every certificate that was minted was adopted and is in use or retired, or dies with its token.
+fn accounted(device: &Device) {
+    let minted: BTreeSet<String> = device
+        .twin()
+        .events()
+        .into_iter()
+        .filter_map(|l| match l.event {
+            Event::Minted { certificate_id, .. } => Some(certificate_id),
+            _ => None,
+        })
+        .collect();
+    let waiting: BTreeSet<String> =
+        device.twin().cloud().registry(|r| r.tokens.values().map(|t| t.certificate_id.clone()).collect());
+    for certificate in device.twin().certificates() {
+        let known = match certificate.status {
+            Status::Active | Status::Inactive | Status::Revoked => true,
+            Status::PendingActivation => waiting.contains(&certificate.id),
+            Status::PendingTransfer => false,
+        };
+        let ours = minted.contains(&certificate.id);
+        assert!(known || !ours, "nobody's: {} {:?}\n{}", certificate.id, certificate.status, device.story());
+    }
+}
+
+/// No half-written file, no key of a generation that is none.
+fn tidy(device: &Device) {
+    let mut known: BTreeSet<u32> = device.generations().into_iter().collect();
+    for entry in walk(&device.store()) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(
+            !name.starts_with(".tmp") && !name.starts_with("trash"),
+            "left: {}\n{}",
+            entry.display(),
+            device.log()
+        );
+    }
+    known.retain(|n| device.generation_dir(*n).join("device.key.pem").exists());
+    assert!(known.len() <= 2, "keys of {known:?} are on the disk\n{}", device.log());
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
+        found.push(entry.path());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(walk(&entry.path()));
+        }
+    }
+    found
+}
+
+impl Scene {
+    /// The generation that is in use at its end.
+    pub fn generation(self) -> u32 {
+        match self {
+            Scene::First => 1,
+            Scene::Rotation => 2,
+        }
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scene::First => "provisioning",
+            Scene::Rotation => "rotation",
+        })
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.injection {
+            Injection::Kill => "KILL",
+            Injection::Cut(Lost::Everything) => "FORGET",
+            Injection::Cut(Lost::Bytes) => "NAMES",
+            Injection::Cut(Lost::Nothing) => "KEEP",
+            Injection::Error(error) => error,
+        };
+        write!(f, "{}/{what}/{}", self.scene, self.point)
+    }
+}
+
+/// Fifteen minutes in five seconds.
+const RATE: u32 = 180;
+/// How often the scene is looked at.
+const LOOK: Duration = Duration::from_millis(20);
