@@ -1,10 +1,11 @@
 //! An account for one test: a twin for IoT, moto for the rest, the gateway before both, and the real program.
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -23,21 +24,18 @@ pub struct Lab {
     /// The twin.
     pub twin: Twin,
     dir: TempDir,
-    moto: String,
-    _alone: MutexGuard<'static, ()>,
+    moto: Lent,
 }
 
 impl Lab {
-    /// An empty account; one at a time, since moto has one.
+    /// An empty account.
     pub fn new() -> Self {
         Self::with(400.0)
     }
 
     /// An empty account whose clock runs this many times as fast.
     pub fn with(clock_rate: f64) -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let moto = moto();
+        let moto = Lent::take();
         http(&moto, "POST", "/moto-api/reset", "");
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(dir.path().join("twin"));
@@ -52,7 +50,7 @@ impl Lab {
         let twin = Twin::start(options).unwrap();
         let logs = dir.path().join("twin/lambda");
         let gateway = Gateway::start(&format!("127.0.0.1:{}", twin.api_port()), &moto, functions, logs);
-        let lab = Lab { gateway, twin, dir, moto, _alone: alone };
+        let lab = Lab { gateway, twin, dir, moto };
         lab.programs("one");
         lab
     }
@@ -292,8 +290,29 @@ impl Ran {
     }
 }
 
-/// Moto's address; it is started once for all tests of this program and ends with it.
-fn moto() -> String {
-    static MOTO: OnceLock<Moto> = OnceLock::new();
-    MOTO.get_or_init(Moto::start).address.clone()
+/// A moto for one test at a time, since each has one account; given back for the next test, and all end with this program.
+struct Lent(Option<Moto>);
+
+static FREE: Mutex<Vec<Moto>> = Mutex::new(Vec::new());
+
+impl Lent {
+    fn take() -> Self {
+        // Started under the lock: the first one makes the environment that all run in.
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        Lent(Some(free.pop().unwrap_or_else(Moto::start)))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.take());
+    }
+}
+
+impl Deref for Lent {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.as_ref().map_or("", |moto| &moto.address)
+    }
 }
