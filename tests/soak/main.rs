@@ -190,8 +190,10 @@ impl Dice {
     }
 }
 
+/// Past the test harness, which keeps what a test that passes prints.
 fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut past = std::io::stderr();
+    past.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// The resident memory of a debug build, KiB: an allocator's noise, not a leak of 2,000 rotations.

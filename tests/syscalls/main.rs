@@ -3,8 +3,11 @@
 //! ```text
 //! a whole run under strace ─▶ its calls, counted (trace) ─▶ a case for each ─▶ injected ─▶ started again ─▶ judged (case)
 //! ```
-//! On each commit a tenth of the cases runs, another one each day; all of them with `CERTROT_SYSCALLS=all`. A case that
-//! failed is run alone by `CERTROT_SYSCALLS=CASE`, as its line has it.
+//! On each commit a tenth of the kills and cuts runs and a fiftieth of the errors (one of the five at a tenth of the calls),
+//! others each day; all of them with `CERTROT_SYSCALLS=all`. A case that failed is run alone by `CERTROT_SYSCALLS=CASE`, as
+//! its line has it.
+
+#![allow(clippy::disallowed_methods, reason = "a test's file need not survive anything")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -66,8 +69,13 @@ fn matrix(scene: Scene, injections: &[Injection]) {
         })
         .collect();
     let choice = Choice::from_env();
-    let chosen: Vec<&Case> =
-        all.iter().enumerate().filter(|(n, c)| choice.takes(*n, &c.to_string())).map(|(_, c)| c).collect();
+    let shares = if matches!(injections, [Injection::Error(_), ..]) { 50 } else { 10 };
+    let chosen: Vec<&Case> = all
+        .iter()
+        .enumerate()
+        .filter(|(n, c)| choice.takes(*n, shares, &c.to_string()))
+        .map(|(_, c)| c)
+        .collect();
     let ends: Mutex<BTreeMap<End, usize>> = Mutex::default();
     let failures: Mutex<Vec<String>> = Mutex::default();
     several_at_once(&chosen, |case| match catch_unwind(AssertUnwindSafe(|| case.run())) {
@@ -105,7 +113,7 @@ fn certmonger_killed_at_each_call_on_its_key_and_certificate_in_a_renewal() {
     let all: Vec<Point> = calls.points().collect();
     let choice = Choice::from_env();
     let takes =
-        |n: usize, point: &Point| !choice.is_one() || choice.takes(n, &format!("certmonger/KILL/{point}"));
+        |n: usize, point: &Point| !choice.is_one() || choice.takes(n, 1, &format!("certmonger/KILL/{point}"));
     let chosen: Vec<&Point> = all.iter().enumerate().filter(|(n, p)| takes(*n, p)).map(|(_, p)| p).collect();
     let found: Mutex<Vec<Found>> = Mutex::default();
     several_at_once(&chosen, |point| {
@@ -144,7 +152,8 @@ fn several_at_once<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
 
 /// Past the test harness, which keeps what a test that passes prints.
 fn tell(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut past = std::io::stderr();
+    past.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// Cases at a time: they mostly wait.
