@@ -138,6 +138,8 @@ pub fn calls(scene: Scene) -> Calls {
 
 fn prepared(scene: Scene) -> Device {
     let builder = Device::new().rate(RATE).toml("[rotation]\nsplay = \"0s\"\n").allow_errors(&[""]);
+    // A panic of the runtime is told in one line: paths of a backtrace look like keys.
+    let builder = builder.env("RUST_BACKTRACE", "0");
     match scene {
         Scene::First => builder.prepare(),
         Scene::Rotation => {
