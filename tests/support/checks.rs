@@ -79,7 +79,9 @@ pub fn secrets(log: &Log, known: &BTreeSet<String>) {
         assert!(!log.text().contains(word), "{word} is in the log\n{log}");
     }
     let coded = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-    let longest = log.text().split(|c| !coded(c)).map(str::len).max().unwrap_or(0);
+    // The line that says where a panic was names a source file, whose path is as long.
+    let lines = log.text().lines().filter(|line| !line.contains("panicked at"));
+    let longest = lines.flat_map(|line| line.split(|c| !coded(c))).map(str::len).max().unwrap_or(0);
     assert!(longest < LONGEST_WORD, "a word of {longest} base64 characters is in the log\n{log}");
 }
 

@@ -100,7 +100,7 @@ impl Case {
         }
         if matches!(self.injection, Injection::Error(_)) {
             // The runtime takes some errors that no kernel gives there for its end; a manager starts the daemon again.
-            device.allow_panics_of(&["/tokio-", "/nix-", "library/std/", "library/core/"]);
+            device.allow_panics_of(&["/tokio-", "/signal-hook-", "/nix-", "library/std/", "library/core/"]);
         }
         recovers(device);
         if met { End::Injected } else { End::NotMet }
