@@ -116,9 +116,7 @@ impl Rotation {
         // refusal, which is weather: three over a quarter of an hour must lie behind that end, all of them. (One that
         // an operator held inactive until then was refused often before, and is alive: `count_refusal` begins anew.)
         self.has_been_refused_long(s.generation)
-            && self.refusals(s.generation).is_some_and(|r| {
-                self.token_had_ended(s, r.first, 0) && self.token_had_ended(s, r.last, patience)
-            })
+            && self.refusals(s.generation).is_some_and(|r| self.token_had_ended(s, r.last, patience))
     }
 
     pub(super) fn renew(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
