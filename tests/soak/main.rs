@@ -8,16 +8,16 @@ mod support;
 
 use std::env;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use certrot_twin::{Effect, Fault};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use support::Device;
+use support::matrix::tell;
+use support::{Device, nothing_to_do};
 
 #[test]
 fn rotations_with_traffic_faults_and_restarts_leave_memory_descriptors_disk_and_certificates_flat() {
@@ -109,10 +109,6 @@ fn rounds(device: &mut Device, dice: &mut Dice, from: u32, to: u32, ends: &[End]
     generation
 }
 
-fn nothing_to_do(status: &Value) -> bool {
-    status["state"] == "steady" && status["connected"] == true && status["retire"]["pending"] == false
-}
-
 /// An application's messages.
 fn talk(socket: &Path, over: &AtomicBool, published: &AtomicU64) {
     let body = json!({"topic": "device/SN-0001/app/soak", "payload": "x".repeat(200), "timeoutSeconds": 5});
@@ -188,12 +184,6 @@ impl Dice {
         };
         Some(Fault::once(on, effect))
     }
-}
-
-/// Past the test harness, which keeps what a test that passes prints.
-fn tell(line: &str) {
-    let mut past = std::io::stderr();
-    past.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// The resident memory of a debug build, KiB: an allocator's noise, not a leak of 2,000 rotations.

@@ -5,18 +5,21 @@
 //! ```
 //! Every test ends with [`Device::finish`], which checks what must hold whatever the test was about: see [`checks`].
 //! Nothing here asserts on time: waits are for conditions, with a patience that a busy machine does not exhaust.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
+mod builder;
 mod checks;
 mod http;
+mod judge;
 mod log;
+pub mod matrix;
+mod process;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::process::ExitStatusExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -24,8 +27,11 @@ use certrot_twin::{Certificate, Event, Options, Status, Twin};
 use serde_json::Value;
 use tempfile::TempDir;
 
-#[allow(unused_imports, reason = "each test program uses its part")]
+use builder::{lay_over, parsed};
+
+pub use builder::Builder;
 pub use http::request;
+pub use judge::nothing_to_do;
 pub use log::Log;
 
 /// How long a test waits for what must come.
@@ -34,118 +40,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const MOMENT: Duration = Duration::from_millis(400);
 /// The serial, and the thing name, of a device that was not told another.
 pub const SERIAL: &str = "SN-0001";
-
-/// What a device is started with.
-pub struct Builder {
-    serial: Option<String>,
-    toml: Vec<String>,
-    without: Vec<&'static str>,
-    rate: u32,
-    env: Vec<(String, String)>,
-    twin: Box<dyn FnOnce(&mut Options)>,
-    required: BTreeSet<String>,
-    allowed: BTreeSet<String>,
-}
-
-impl Builder {
-    /// Another serial than [`SERIAL`].
-    pub fn serial(mut self, serial: &str) -> Self {
-        self.serial = Some(serial.to_owned());
-        self
-    }
-
-    /// No serial in the configuration: the daemon waits for `certrotctl provision SERIAL`.
-    pub fn without_serial(mut self) -> Self {
-        self.serial = None;
-        self
-    }
-
-    /// Sets the twin's options.
-    pub fn twin(mut self, set: impl FnOnce(&mut Options) + 'static) -> Self {
-        let before = std::mem::replace(&mut self.twin, Box::new(|_| ()));
-        self.twin = Box::new(move |options| {
-            before(options);
-            set(options);
-        });
-        self
-    }
-
-    /// A fragment of configuration, laid over the harness's own: `[rotation]\nmax-age = "30d"`.
-    pub fn toml(mut self, fragment: &str) -> Self {
-        self.toml.push(fragment.to_owned());
-        self
-    }
-
-    /// Takes a key, such as `claim.template`, or a whole section out of the configuration.
-    pub fn without(mut self, key: &'static str) -> Self {
-        self.without.push(key);
-        self
-    }
-
-    /// Runs the clocks of both, daemon and twin, this many times as fast.
-    pub fn rate(mut self, rate: u32) -> Self {
-        self.rate = rate;
-        self
-    }
-
-    /// A variable in the daemon's environment.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// As [`Device::expect_errors`].
-    pub fn expect_errors(mut self, words: &[&str]) -> Self {
-        self.required.extend(words.iter().map(|w| (*w).to_owned()));
-        self
-    }
-
-    /// As [`Device::allow_errors`].
-    pub fn allow_errors(mut self, words: &[&str]) -> Self {
-        self.allowed.extend(words.iter().map(|w| (*w).to_owned()));
-        self
-    }
-
-    /// Starts the twin and writes the configuration; the daemon is not started yet.
-    pub fn prepare(self) -> Device {
-        let dir = tempfile::tempdir().expect("a directory of its own");
-        let mut options = Options::new(dir.path().join("twin"));
-        options.clock_rate = f64::from(self.rate);
-        (self.twin)(&mut options);
-        let twin = Twin::start(options.clone()).unwrap_or_else(|e| {
-            let port = options.port;
-            panic!("the twin does not start: {e:?}; a port below 1024 (here {port}) needs root or CAP_NET_BIND_SERVICE")
-        });
-        options.port = twin.port();
-        options.api_port = twin.api_port();
-        let config = configuration(dir.path(), &twin, self.serial.as_deref(), &self.toml, &self.without);
-        let device = Device {
-            name: self.serial.unwrap_or_else(|| SERIAL.to_owned()),
-            twin: Some(twin),
-            options,
-            config,
-            rate: self.rate,
-            env: self.env,
-            process: None,
-            required: RefCell::new(self.required),
-            allowed: RefCell::new(self.allowed),
-            foreign: &[],
-            secrets: RefCell::new(BTreeSet::new()),
-            stopped: None,
-            finished: false,
-            dir,
-        };
-        device.write_config();
-        device
-    }
-
-    /// Starts the twin and the daemon; when this returns, the control socket answers.
-    pub fn start(self) -> Device {
-        let mut device = self.prepare();
-        device.start();
-        device
-    }
-}
 
 /// A device with its cloud.
 pub struct Device {
@@ -170,16 +64,7 @@ impl Device {
     /// A device with the defaults: serial [`SERIAL`], clocks at real time.
     #[allow(clippy::new_ret_no_self, reason = "a device is built")]
     pub fn new() -> Builder {
-        Builder {
-            serial: Some(SERIAL.to_owned()),
-            toml: Vec::new(),
-            without: Vec::new(),
-            rate: 1,
-            env: Vec::new(),
-            twin: Box::new(|_| ()),
-            required: BTreeSet::new(),
-            allowed: BTreeSet::new(),
-        }
+        Builder::new()
     }
 
     // ── where things are ───────────────────────────────────────────────────────────────────────────────────────────
@@ -289,121 +174,6 @@ impl Device {
     /// Sets a variable in the daemon's environment, from its next start on.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
-    }
-
-    // ── the daemon's process ───────────────────────────────────────────────────────────────────────────────────────
-
-    /// The daemon's command line and environment, not started.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_certrotd"));
-        command.arg("--config").arg(self.config_path()).stdin(Stdio::null());
-        for name in ["NOTIFY_SOCKET", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC"] {
-            command.env_remove(name);
-        }
-        if self.rate != 1 {
-            command.env("CERTROTD_CLOCK_RATE", self.rate.to_string());
-            // A restart begins at the real time again, and the cloud's clock has run ahead of that.
-            let ahead = self.twin.as_ref().map_or(0, |t| t.clock().now_ms() - real_ms()) / 1000;
-            command.env("CERTROTD_CLOCK_OFFSET", ahead.to_string());
-        }
-        command.envs(self.env.iter().map(|(n, v)| (n, v)));
-        command
-    }
-
-    /// Starts the daemon and waits until its control socket answers.
-    pub fn start(&mut self) {
-        self.launch();
-        let end = Instant::now() + PATIENCE;
-        while self.try_status().is_none() {
-            if let Some(status) = self.exited() {
-                panic!("certrotd ended at its start: {status}\n{}", self.log());
-            }
-            assert!(Instant::now() < end, "certrotd's control socket does not answer\n{}", self.log());
-            sleep(TICK);
-        }
-    }
-
-    /// Starts the daemon and waits for nothing.
-    pub fn launch(&mut self) {
-        self.launch_as(self.command());
-    }
-
-    /// The same under another program, which becomes the daemon (`strace -D`).
-    pub fn launch_under(&mut self, mut program: Command) {
-        let daemon = self.command();
-        program.arg(daemon.get_program()).args(daemon.get_args()).stdin(Stdio::null());
-        for (name, value) in daemon.get_envs() {
-            match value {
-                Some(value) => program.env(name, value),
-                None => program.env_remove(name),
-            };
-        }
-        self.launch_as(program);
-    }
-
-    fn launch_as(&mut self, mut command: Command) {
-        assert!(self.process.is_none(), "it runs already");
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
-        let out = log.try_clone().expect("a second handle");
-        let child = command.stdout(out).stderr(log).spawn();
-        self.process =
-            Some(child.unwrap_or_else(|e| panic!("{}: {e}", command.get_program().to_string_lossy())));
-    }
-
-    /// The daemon's process id.
-    pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("it runs").id()
-    }
-
-    /// Whether the daemon's process is there.
-    pub fn is_running(&mut self) -> bool {
-        self.process.is_some() && self.exited().is_none()
-    }
-
-    /// How the daemon ended, where it did by itself; it may be started again then.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        let status = self.exited()?;
-        self.process = None;
-        Some(status)
-    }
-
-    fn exited(&mut self) -> Option<ExitStatus> {
-        self.process.as_mut()?.try_wait().expect("its own child")
-    }
-
-    /// Ends the daemon at once, as a power cut would.
-    pub fn kill9(&mut self) {
-        self.learn_secrets();
-        let mut child = self.process.take().expect("it runs");
-        child.kill().expect("its own child");
-        let status = child.wait().expect("its own child");
-        assert_eq!(status.signal(), Some(9), "it had ended before: {status}\n{}", self.log());
-    }
-
-    /// Sends a signal to the daemon: `TERM`, `HUP`, `STOP`.
-    pub fn signal(&self, name: &str) {
-        let done = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
-        assert!(done.expect("kill(1)").success(), "kill -{name}");
-    }
-
-    /// Sends SIGTERM and waits for the end.
-    pub fn terminate(&mut self) -> ExitStatus {
-        self.learn_secrets();
-        self.signal("TERM");
-        self.wait_exit()
-    }
-
-    /// Waits until the daemon has ended by itself.
-    pub fn wait_exit(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE * 2;
-        loop {
-            if let Some(status) = self.exited() {
-                self.process = None;
-                return status;
-            }
-            assert!(Instant::now() < end, "certrotd does not end\n{}", self.log());
-            sleep(TICK);
-        }
     }
 
     // ── what it says ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -589,69 +359,6 @@ pub fn claim_id(twin: &Twin) -> String {
 fn real_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn configuration(
-    dir: &Path,
-    twin: &Twin,
-    serial: Option<&str>,
-    fragments: &[String],
-    without: &[&str],
-) -> toml::Table {
-    let own = format!(
-        r#"
-[aws]
-endpoint = "localhost"
-port = {}
-root-ca = "{}"
-[claim]
-certificate = "{}"
-private-key = "{}"
-[identity]
-directory = "{}"
-[control]
-socket = "{}"
-[log]
-level = "debug"
-"#,
-        twin.port(),
-        twin.ca_pem().display(),
-        twin.claim_certificate().display(),
-        twin.claim_key().display(),
-        dir.join("store").display(),
-        dir.join("control.sock").display(),
-    );
-    let mut table = parsed(&own);
-    if let Some(serial) = serial {
-        lay_over(&mut table, parsed(&format!("[device]\nserial = \"{serial}\"")));
-    }
-    for fragment in fragments {
-        lay_over(&mut table, parsed(fragment));
-    }
-    for key in without {
-        match key.split_once('.') {
-            Some((section, key)) => {
-                table.get_mut(section).and_then(toml::Value::as_table_mut).and_then(|t| t.remove(key))
-            }
-            None => table.remove(*key),
-        };
-    }
-    table
-}
-
-fn parsed(fragment: &str) -> toml::Table {
-    fragment.parse().unwrap_or_else(|e| panic!("a test's fragment is no TOML: {e}\n{fragment}"))
-}
-
-fn lay_over(under: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (under.get_mut(&key), value) {
-            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => lay_over(below, above),
-            (_, value) => {
-                under.insert(key, value);
-            }
-        }
-    }
 }
 
 fn write(path: &Path, bytes: &[u8]) {

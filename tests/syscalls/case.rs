@@ -1,19 +1,19 @@
 //! One case: a device, a call of its daemon, and what happens there; then what must be true.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use certrot_twin::{Event, Status};
-use serde_json::{Value, json};
+use certrot_twin::Event;
+use serde_json::json;
 
 use crate::disk::{Disk, Lost};
-use crate::support::{Device, PATIENCE};
+use crate::support::matrix::End;
+use crate::support::{Device, PATIENCE, nothing_to_do};
 use crate::trace::{Calls, Point, strace};
 
 /// What the daemon does meanwhile.
@@ -48,15 +48,6 @@ impl Injection {
         Injection::Error("EMFILE"),
         Injection::Error("EACCES"),
     ];
-}
-
-/// How a case came out, where it came out well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
-    /// The call came, and what was to happen happened.
-    Injected,
-    /// The call did not come as often as in the run that was counted.
-    NotMet,
 }
 
 /// One case of the matrix.
@@ -176,79 +167,10 @@ fn over(scene: Scene, device: &Device) -> bool {
     settled && device.current_generation() == Some(scene.generation())
 }
 
-/// Started again, as a manager would: one certificate, in use, and nothing left of what was cut off.
+/// Started again, as a manager would.
 fn recovers(mut device: Device) {
     device.start();
-    let status = device.wait_for("an identity in use and nothing left to do", nothing_to_do);
-    let generation = status["certificate"]["generation"].as_u64().unwrap_or_default();
-    assert!(generation >= 1, "{status:#}");
-    let certificate = device.certificate_id();
-    let active: Vec<String> = device.active().into_iter().map(|c| c.id).collect();
-    assert_eq!(
-        active,
-        [certificate],
-        "exactly one is ACTIVE, the one in use\n{}{}",
-        device.log(),
-        device.story()
-    );
-    accounted(&device);
-    tidy(&device);
-    device.finish();
-}
-
-fn nothing_to_do(status: &Value) -> bool {
-    status["state"] == "steady" && status["connected"] == true && status["retire"]["pending"] == false
-}
-
-/// Every certificate that was minted was adopted and is in use or retired, or dies with its token.
-fn accounted(device: &Device) {
-    let minted: BTreeSet<String> = device
-        .twin()
-        .events()
-        .into_iter()
-        .filter_map(|l| match l.event {
-            Event::Minted { certificate_id, .. } => Some(certificate_id),
-            _ => None,
-        })
-        .collect();
-    let waiting: BTreeSet<String> =
-        device.twin().cloud().registry(|r| r.tokens.values().map(|t| t.certificate_id.clone()).collect());
-    for certificate in device.twin().certificates() {
-        let known = match certificate.status {
-            Status::Active | Status::Inactive | Status::Revoked => true,
-            Status::PendingActivation => waiting.contains(&certificate.id),
-            Status::PendingTransfer => false,
-        };
-        let ours = minted.contains(&certificate.id);
-        assert!(known || !ours, "nobody's: {} {:?}\n{}", certificate.id, certificate.status, device.story());
-    }
-}
-
-/// No half-written file, no key of a generation that is none.
-fn tidy(device: &Device) {
-    let mut known: BTreeSet<u32> = device.generations().into_iter().collect();
-    for entry in walk(&device.store()) {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        assert!(
-            !name.starts_with(".tmp") && !name.starts_with("trash"),
-            "left: {}\n{}",
-            entry.display(),
-            device.log()
-        );
-    }
-    known.retain(|n| device.generation_dir(*n).join("device.key.pem").exists());
-    assert!(known.len() <= 2, "keys of {known:?} are on the disk\n{}", device.log());
-}
-
-fn walk(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok) {
-        found.push(entry.path());
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(walk(&entry.path()));
-        }
-    }
-    found
+    device.recovers();
 }
 
 impl Scene {
