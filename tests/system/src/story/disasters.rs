@@ -1,5 +1,7 @@
 //! What befalls boxes: signals, no memory, reboots and power cuts at each stage of a rotation, a wrong clock.
 
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use certrot_twin::Effect;
@@ -7,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::Step;
-use crate::lab::Lab;
+use crate::lab::{Lab, SERIAL};
 
 /// The steps.
 pub const STEPS: &[Step] = &[
@@ -17,6 +19,7 @@ pub const STEPS: &[Step] = &[
     ("an abort leaves no core, and its memory is nobody's", no_core),
     ("reboots at each stage of a rotation", rebooted),
     ("power cuts at each stage of a rotation", powerless),
+    ("name resolution that lies costs attempts and no identity", lied_to),
     ("with a wrong clock at boot it waits, and goes on when the clock is right", wrong_clock),
 ];
 
@@ -138,6 +141,33 @@ fn goes_on(lab: &mut Lab, after: &str) {
         s["state"] == "steady" && s["connected"] == true && s["retire"]["pending"] == false
     });
     lab.steady(status["certificate"]["generation"].as_u64().unwrap_or_default());
+}
+
+fn lied_to(lab: &mut Lab) {
+    let generation = lab.generation();
+    let answers = |lab: &Lab, addresses: &[&str]| {
+        let lines: String = addresses.iter().map(|a| format!("{a} localhost\n")).collect();
+        lab.container.write("/etc/hosts", &lines);
+    };
+    // A stranger, who takes what comes and says nothing that he could say only as the cloud.
+    let stranger = TcpListener::bind(("127.0.0.9", lab.twin.port())).expect("an address");
+    std::thread::spawn(move || {
+        for mut caller in stranger.incoming().flatten() {
+            let _answered = caller.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        }
+    });
+    for (address, cause) in [("127.0.0.9", "tls-fault"), ("127.0.0.8", "tcp-refused")] {
+        answers(lab, &[address]);
+        lab.twin.kick(SERIAL);
+        lab.container.ran("certrotctl connect");
+        let status = lab.wait(cause, |s| s["connection"]["cause"] == cause);
+        assert_eq!(status["connected"], false, "{status:#}");
+    }
+    // A right answer among wrong ones is found.
+    answers(lab, &["127.0.0.8", "127.0.0.1"]);
+    lab.container.ran("certrotctl connect");
+    lab.steady(generation);
+    answers(lab, &["127.0.0.1"]);
 }
 
 fn wrong_clock(lab: &mut Lab) {
