@@ -295,3 +295,26 @@ fn rights_that_come_late_are_tried_again_soon_also_where_the_disk_changed_during
     let waited = (world.boot - unfit) / MINUTE;
     assert!(waited < 15, "it had to wait {waited} minutes for what a reset would have had in one");
 }
+
+#[test]
+fn a_request_without_an_answer_is_not_repeated_while_its_proof_could_not_be_tried_rule_2() {
+    for restarted in [false, true] {
+        let mut world = device(100 * DAY, &policy());
+        until(&mut world, Effect::Register(2));
+        world.end(End::FaultAfter);
+        if restarted {
+            world.end(End::CutBefore);
+        }
+        let (mut tried, horizon) = (0, world.boot + HOUR);
+        while world.boot < horizon {
+            let proves = world.action == Action::Do(Effect::Prove(2));
+            tried += u32::from(proves);
+            assert_ne!(world.action, Action::Do(Effect::Register(2)), "nothing has refused the pair");
+            world.end(if proves { End::Unreachable } else { End::Kind });
+        }
+        assert!(tried > 3, "the proof is tried: {tried} times");
+        assert_eq!(world.session, Some(Carrier::Generation(1)), "the old pair's session goes on meanwhile");
+        live(&mut world, horizon + HOUR, |_, _| true);
+        assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None));
+    }
+}
