@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 
 use crate::report::Column;
 
@@ -49,6 +53,11 @@ impl Reading {
         self.resident
     }
 
+    /// Proportional memory in bytes: what it shares is divided among those who share it.
+    pub fn proportional(&self) -> f64 {
+        self.proportional
+    }
+
     /// Puts this look, and what changed since an earlier one, into a column.
     pub fn fill(&self, before: &Self, between: Duration, column: &mut Column) {
         column.put("idle: resident (VmRSS), bytes", self.resident);
@@ -62,6 +71,36 @@ impl Reading {
             column.put("idle: processor, ms a minute", (self.processor - before.processor) * 1e3 / minutes);
         }
     }
+}
+
+/// Processor time of a process in seconds, its ended threads included (clock_getcpuclockid(3)).
+pub fn processor(pid: u32) -> io::Result<f64> {
+    let pid = i32::try_from(pid).map(Pid::from_raw).map_err(io::Error::other)?;
+    let time = clock_gettime(ClockId::pid_cpu_clock_id(pid)?)?;
+    Ok(Duration::from(time).as_secs_f64())
+}
+
+/// Processor time of a process and of its children that have ended, in seconds: to the hundredth, as stat has it.
+pub fn processor_with_children(pid: u32) -> io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may hold anything: state is field 3, utime to cstime are 14 to 17 (proc(5)).
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(11).take(4);
+    Ok(fields.filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0)
+}
+
+/// Bytes that a process has sent towards the disk.
+pub fn written(pid: u32) -> io::Result<f64> {
+    Ok(field(&fs::read_to_string(format!("/proc/{pid}/io"))?, "write_bytes:"))
+}
+
+/// The files under a directory, in bytes; what is not there has none.
+pub fn disk(path: &Path) -> f64 {
+    let Ok(meta) = fs::symlink_metadata(path) else { return 0.0 };
+    if !meta.is_dir() {
+        return meta.len() as f64;
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| disk(&entry.path())).sum()
 }
 
 /// The machine in one line: processor, how many, kernel.

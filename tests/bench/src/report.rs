@@ -23,6 +23,47 @@ impl Column {
     }
 }
 
+/// Programs side by side, with ratios to the first.
+pub struct Table<'a> {
+    /// What was measured, and how.
+    pub title: &'a str,
+    /// The programs.
+    pub columns: &'a [(&'a str, &'a Column)],
+}
+
+impl Table<'_> {
+    /// Prints it; rows in the order in which they were first seen, a dash where a program has none.
+    pub fn print(&self) {
+        println!("\n{}", self.title);
+        print!("{:<50}", "");
+        for (name, _) in self.columns {
+            print!("  {name:<34}");
+        }
+        println!();
+        let mut rows: Vec<&str> = Vec::new();
+        for (row, _) in self.columns.iter().flat_map(|(_, column)| &column.rows) {
+            if !rows.contains(row) {
+                rows.push(row);
+            }
+        }
+        for row in rows {
+            print!("{row:<50}");
+            let measure = self.columns.first().and_then(|(_, first)| first.of(row));
+            for (number, (_, column)) in self.columns.iter().enumerate() {
+                let cell = match (column.of(row), measure) {
+                    (None, _) => "–".to_owned(),
+                    (Some(spread), Some(measure)) if number > 0 && measure.median > 0.0 => {
+                        format!("{} ×{:.2}", spread.shown(), spread.median / measure.median)
+                    }
+                    (Some(spread), _) => spread.shown(),
+                };
+                print!("  {cell:<34}");
+            }
+            println!();
+        }
+    }
+}
+
 /// What is promised.
 pub struct Goals {
     /// Size of the stripped daemon in bytes.

@@ -6,9 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use certrot_twin::clock::Clock;
@@ -20,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::process::Reading;
 use crate::report::Column;
+use crate::stamps::Stamps;
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +26,14 @@ pub enum BenchError {
     /// The program cannot be read.
     #[error("{} is missing; build it with `cargo build --release -p certrotd`", .0.display())]
     Missing(PathBuf),
+    /// Another program that is measured is not here.
+    #[error("{what} is missing: {remedy}")]
+    Needed {
+        /// The program.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A directory, a socket or /proc.
     #[error("cannot {what}")]
     Machine {
@@ -205,51 +212,6 @@ fn start(
                 return Err(BenchError::Machine { what: "reach the control socket", source });
             }
             Err(_) => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
-}
-
-/// When each event of the twin came, by the monotonic clock.
-struct Stamps {
-    stop: Arc<AtomicBool>,
-    stamps: Arc<Mutex<Vec<Instant>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Stamps {
-    fn start(twin: &Arc<Twin>) -> io::Result<Self> {
-        let (stop, stamps) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (ended, kept, twin) = (stop.clone(), stamps.clone(), twin.clone());
-        let watch = move || {
-            while !ended.load(Ordering::Relaxed) {
-                let next = kept.lock().unwrap_or_else(PoisonError::into_inner).len();
-                if twin.wait(next, Duration::from_millis(100), |_| true).is_some() {
-                    let now = Instant::now();
-                    let count = twin.event_count();
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).resize(count, now);
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("stamps".into()).spawn(watch)?;
-        Ok(Self { stop, stamps, thread: Some(thread) })
-    }
-
-    /// When that event came.
-    fn of(&self, event: &Logged) -> Instant {
-        loop {
-            if let Some(at) = self.stamps.lock().unwrap_or_else(PoisonError::into_inner).get(event.seq) {
-                return *at;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-impl Drop for Stamps {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ended = thread.join();
         }
     }
 }
