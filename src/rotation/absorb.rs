@@ -95,8 +95,8 @@ impl Rotation {
                 match trouble {
                     Trouble::Refused => self.count_refusal(n, now),
                     // No refusal, and no reason to stay with it for ever in this round.
-                    Trouble::Unfit | Trouble::Lost if !self.round.contains(&n) => self.round.push(n),
-                    _ => {}
+                    Trouble::Unfit | Trouble::Lost => self.had_its_turn(n),
+                    Trouble::Unreachable => {}
                 }
                 self.gates.connect.fail(self.connect_pace(), now, None);
             }
@@ -117,10 +117,14 @@ impl Rotation {
         }
     }
 
-    fn count_refusal(&mut self, n: u32, now: &Now) {
+    fn had_its_turn(&mut self, n: u32) {
         if !self.round.contains(&n) {
             self.round.push(n);
         }
+    }
+
+    fn count_refusal(&mut self, n: u32, now: &Now) {
+        self.had_its_turn(n);
         match self.refused.iter_mut().find(|r| r.of == n) {
             // What was refused while its token ran says nothing of a time when it cannot come alive any more (rule 1).
             Some(r) if self.successor.token_ends_between(n, r.first, now.boot) => {

@@ -1,10 +1,16 @@
 //! Single stories of the core, each named after the rule that it proves: what the exhaustive walk cannot reach because
 //! it takes days, a second client, or a wrong clock. Here: how a story is begun and lived.
 
+#[path = "scenarios/claim.rs"]
+mod claim;
 #[path = "scenarios/clock.rs"]
 mod clock;
+#[path = "scenarios/disks.rs"]
+mod disks;
 #[path = "scenarios/doubt.rs"]
 mod doubt;
+#[path = "scenarios/failures.rs"]
+mod failures;
 #[path = "scenarios/orders.rs"]
 mod orders;
 #[path = "scenarios/patience.rs"]
@@ -15,6 +21,8 @@ mod renewal;
 mod session;
 #[path = "scenarios/way_back.rs"]
 mod way_back;
+#[path = "scenarios/words.rs"]
+mod words;
 
 use super::cloud::{Cloud, Status, wall_of};
 use super::ends::End;
