@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,8 @@ pub struct Cloud {
     registry: Mutex<Registry>,
     sessions: Mutex<Sessions>,
     connections: AtomicU64,
-    sessions_changed: Notify,
+    registry_waits: AtomicBool,
+    unsaved: Notify,
 }
 
 impl Cloud {
@@ -62,7 +63,7 @@ impl Cloud {
     pub fn open(options: Options) -> Result<Self, OpenError> {
         files::make_dir(&options.dir)?;
         let registry = files::read_json(&options.dir, REGISTRY)?.unwrap_or_default();
-        let sessions = files::read_json(&options.dir, SESSIONS)?.unwrap_or_default();
+        let sessions: Sessions = files::read_json(&options.dir, SESSIONS)?.unwrap_or_default();
         let cloud = Self {
             clock: Clock::new(options.clock_offset_ms, options.clock_rate),
             ca: Ca::open(&options.dir)?,
@@ -76,10 +77,11 @@ impl Cloud {
             paces: Mutex::default(),
             parsed_policies: Mutex::default(),
             registry: Mutex::new(registry),
-            sessions: Mutex::new(sessions),
+            sessions: Mutex::new(sessions.indexed()),
             // Numbers are never used twice, not even after a restart: tokens may be bound to them.
             connections: AtomicU64::new(fastrand::u64(..u64::MAX / 2)),
-            sessions_changed: Notify::new(),
+            registry_waits: AtomicBool::new(false),
+            unsaved: Notify::new(),
             options,
         };
         account::set_up(&cloud)?;
@@ -90,6 +92,7 @@ impl Cloud {
     pub fn registry<T>(&self, read: impl FnOnce(&Registry) -> T) -> T {
         let mut registry = lock(&self.registry);
         if registry.sweep(self.clock.now_ms()) {
+            registry.certificates.take_touched();
             self.save(&registry);
         }
         read(&registry)
@@ -100,17 +103,16 @@ impl Cloud {
         let (answer, changed, deleted) = {
             let mut registry = lock(&self.registry);
             registry.sweep(self.clock.now_ms());
-            let before: Vec<(String, Status)> =
-                registry.certificates.values().map(|c| (c.id.clone(), c.status)).collect();
+            registry.certificates.take_touched();
             let answer = change(&mut registry);
             self.save(&registry);
             let mut changed = Vec::new();
             let mut deleted = Vec::new();
-            for (id, old) in before {
-                match registry.certificates.get(&id) {
-                    None => deleted.push(id),
-                    Some(c) if c.status != old => changed.push((id, c.status)),
-                    Some(_) => {}
+            for (id, before) in registry.certificates.take_touched() {
+                match (before, registry.certificates.get(&id)) {
+                    (Some(_), None) => deleted.push(id),
+                    (Some(old), Some(c)) if c.status != old => changed.push((id, c.status)),
+                    _ => {}
                 }
             }
             (answer, changed, deleted)
@@ -131,7 +133,7 @@ impl Cloud {
     /// Works on the sessions.
     pub fn sessions<T>(&self, work: impl FnOnce(&mut Sessions) -> T) -> T {
         let answer = work(&mut lock(&self.sessions));
-        self.sessions_changed.notify_one();
+        self.unsaved.notify_one();
         answer
     }
 
@@ -219,24 +221,38 @@ impl Cloud {
         self.clock.now_ms().saturating_add(millis(self.options.propagation))
     }
 
-    /// Waits until sessions have changed since the last call.
-    pub async fn sessions_changed(&self) {
-        self.sessions_changed.notified().await;
+    /// Waits until there is something to write down that was not written at once.
+    pub async fn unsaved(&self) {
+        self.unsaved.notified().await;
     }
 
-    /// Writes the sessions and retained messages down.
-    pub fn save_sessions(&self) {
+    /// Writes down the sessions and retained messages, and the registry where that waits.
+    pub fn save_all(&self) {
         let saved = files::write_json(&self.options.dir, SESSIONS, &*lock(&self.sessions));
         if let Err(error) = saved {
             tracing::warn!(%error, "sessions not saved");
         }
+        if self.registry_waits.swap(false, Ordering::Relaxed) {
+            // A copy: a large registry is not held up while it is put into words.
+            let registry = lock(&self.registry).clone();
+            self.write(&registry);
+        }
     }
 
     fn close_certificate(&self, id: &str) {
-        self.sessions(|s| s.close(&Close::Certificate, |_, principal, _| principal == id));
+        self.sessions(|s| s.close_principal(&Close::Certificate, id));
     }
 
+    /// At once while that is quick; a large registry is written by and by, with the sessions, and when the twin stops.
     fn save(&self, registry: &Registry) {
+        if registry.certificates.len() <= WRITTEN_AT_ONCE {
+            return self.write(registry);
+        }
+        self.registry_waits.store(true, Ordering::Relaxed);
+        self.unsaved.notify_one();
+    }
+
+    fn write(&self, registry: &Registry) {
         if let Err(error) = files::write_json(&self.options.dir, REGISTRY, registry) {
             tracing::error!(%error, "registry not saved");
         }
@@ -309,6 +325,8 @@ pub const CLAIM_CERTIFICATE: &str = "claim.cert.pem";
 pub const CLAIM_KEY: &str = "claim.key.pem";
 const REGISTRY: &str = "registry.json";
 const SESSIONS: &str = "sessions.json";
+/// Up to so many certificates the registry is on disk before a change is answered.
+const WRITTEN_AT_ONCE: usize = 500;
 
 /// A certificate as it is first registered.
 pub(crate) fn registered(minted: &Minted, status: Status, now_ms: i64) -> Certificate {

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub mod certificates;
 pub mod control;
 pub mod kinds;
 pub mod versions;
 
+use certificates::Certificates;
 use control::{Policy, Rule, Template};
 use kinds::{Group, ThingType};
 
@@ -136,7 +138,7 @@ pub struct Registry {
     /// By name.
     pub things: BTreeMap<String, Thing>,
     /// By id.
-    pub certificates: BTreeMap<String, Certificate>,
+    pub certificates: Certificates,
     /// By name.
     #[serde(default, rename = "policiesWithVersions")]
     pub policies: BTreeMap<String, Policy>,
@@ -186,7 +188,7 @@ impl Registry {
 
     /// Ids of the certificates attached to a thing, in id order as AWS gives no other.
     pub fn principals(&self, thing: &str) -> Vec<&Certificate> {
-        self.certificates.values().filter(|c| c.things.contains_key(thing)).collect()
+        self.certificates.of_thing(thing).collect()
     }
 
     /// Makes a thing, or says that it is there.
@@ -278,15 +280,13 @@ impl Registry {
     /// Attaches a certificate to a thing, seen from `seen_ms` on.
     pub fn attach_thing(&mut self, thing: &str, id: &str, seen_ms: i64) -> Result<(), RegistryError> {
         self.thing(thing)?;
-        self.certificate_mut(id)?.things.entry(thing.to_owned()).or_insert(seen_ms);
-        Ok(())
+        if self.certificates.attach(id, thing, seen_ms) { Ok(()) } else { Err(missing_certificate(id)) }
     }
 
     /// Detaches a certificate from a thing.
     pub fn detach_thing(&mut self, thing: &str, id: &str) -> Result<(), RegistryError> {
         self.thing(thing)?;
-        self.certificate_mut(id)?.things.remove(thing);
-        Ok(())
+        if self.certificates.detach(id, thing) { Ok(()) } else { Err(missing_certificate(id)) }
     }
 
     /// Attaches a policy to a certificate, seen from `seen_ms` on.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -243,7 +243,7 @@ impl Twin {
 
     /// Closes the connection of a client id without a word.
     pub fn kick(&self, client: &str) {
-        self.cloud.sessions(|s| s.close(&Close::Order, |c, _, _| c == client));
+        self.cloud.sessions(|s| s.close_client(&Close::Order, client));
     }
 
     /// Forgets the kept session of a client that is away.
@@ -305,21 +305,28 @@ async fn serve(
     let saver = {
         let cloud = cloud.clone();
         tokio::spawn(async move {
+            // Changes come in bursts; one file serves them all. With many devices it takes its time, and is written
+            // less often for it.
+            let mut pause = Duration::from_millis(100);
             loop {
                 tokio::select! {
-                    () = cloud.sessions_changed() => {}
+                    () = cloud.unsaved() => {}
                     _ = saver_stop.changed() => return,
                 }
-                // Changes come in bursts; one file serves them all.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                cloud.save_sessions();
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = saver_stop.changed() => return,
+                }
+                let began = Instant::now();
+                cloud.save_all();
+                pause = (began.elapsed() * 20).max(Duration::from_millis(100));
             }
         })
     };
     let rest = tokio::spawn(rest::serve(cloud.clone(), api, stopped.clone()));
     let broker = tokio::spawn(broker::serve(cloud.clone(), mqtt, acceptor, stopped.clone()));
     let _dropped = stopped.wait_for(|s| *s).await;
-    cloud.sessions(|s| s.close(&Close::Stopping, |_, _, _| true));
+    cloud.sessions(|s| s.close_all(&Close::Stopping));
     cloud.functions.kill();
     for task in [saver, rest, broker] {
         let _best_effort = timeout(Duration::from_secs(2), task).await;
@@ -330,7 +337,7 @@ async fn serve(
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    cloud.save_sessions();
+    cloud.save_all();
 }
 
 async fn listen(port: u16) -> Result<TcpListener, OpenError> {

@@ -9,6 +9,7 @@
 
 pub mod connection;
 mod entry;
+mod index;
 pub mod message;
 pub mod packets;
 pub mod sessions;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::index::Index;
 use super::message::Message;
 use super::packets::{Filter, Retained};
 use super::topic;
@@ -80,9 +81,24 @@ pub struct Connected {
 pub struct Sessions {
     sessions: BTreeMap<String, Session>,
     retained: BTreeMap<String, Message>,
+    /// Follows `sessions`; made anew by [`Sessions::indexed`].
+    #[serde(skip)]
+    index: Index,
 }
 
 impl Sessions {
+    /// Finds its way in what was read from a file. A session that had a connection when the twin was killed is gone.
+    #[must_use]
+    pub fn indexed(mut self) -> Self {
+        self.index = Index::default();
+        self.sessions.retain(|_, s| s.ends_ms.is_some());
+        for (client, session) in &self.sessions {
+            session.subscriptions.keys().for_each(|filter| self.index.subscribed(client, filter));
+            self.index.ends(client, session.ends_ms);
+        }
+        self
+    }
+
     /// Attaches a connection; closes the one that has its client id. Answers whether a session was found, and queues
     /// what is to be sent again.
     pub fn attach(&mut self, arrival: Arrival, now_ms: i64) -> bool {
@@ -90,26 +106,29 @@ impl Sessions {
         if let Some(old) = self.sessions.get_mut(&arrival.client) {
             if let Some(live) = old.live.take() {
                 let _gone = live.tx.send(Out::Close(Close::TakenOver));
+                self.index.parted(&arrival.client, &live);
                 old.forget_private();
             }
             // A session that ends with its connection has just ended.
             if old.life_ms.is_none() || arrival.clean {
-                self.sessions.remove(&arrival.client);
+                self.remove(&arrival.client);
             }
         }
         let present = self.sessions.contains_key(&arrival.client);
-        let session = self.sessions.entry(arrival.client).or_default();
-        session.life_ms = arrival.life_ms;
-        session.ends_ms = None;
-        for flight in &session.in_flight {
-            let _gone = arrival.tx.send(flight.out(true));
-        }
-        session.live = Some(Live {
+        let live = Live {
             number: arrival.number,
             principal: arrival.principal,
             tx: arrival.tx,
             window: arrival.window.max(1),
-        });
+        };
+        self.index.arrived(&arrival.client, &live);
+        let session = self.sessions.entry(arrival.client).or_default();
+        session.life_ms = arrival.life_ms;
+        session.ends_ms = None;
+        for flight in &session.in_flight {
+            let _gone = live.tx.send(flight.out(true));
+        }
+        session.live = Some(live);
         session.fill();
         present
     }
@@ -117,16 +136,15 @@ impl Sessions {
     /// Takes note that a connection ended; its session stays as long as it may.
     pub fn detach(&mut self, client: &str, number: u64, now_ms: i64) {
         let Some(session) = self.sessions.get_mut(client) else { return };
-        if session.live.as_ref().is_none_or(|l| l.number != number) {
-            return;
-        }
-        session.live = None;
+        let Some(live) = session.live.take_if(|l| l.number == number) else { return };
+        self.index.parted(client, &live);
         session.forget_private();
         match session.life_ms {
-            Some(life) => session.ends_ms = Some(now_ms.saturating_add(life)),
-            None => {
-                self.sessions.remove(client);
+            Some(life) => {
+                session.ends_ms = Some(now_ms.saturating_add(life));
+                self.index.ends(client, session.ends_ms);
             }
+            None => self.remove(client),
         }
     }
 
@@ -141,12 +159,17 @@ impl Sessions {
         }
         let subscription = Subscription { qos, no_local: filter.no_local, as_published: filter.as_published };
         session.subscriptions.insert(filter.filter.clone(), subscription);
+        self.index.subscribed(client, &filter.filter);
         let wanted = match filter.retained {
             Retained::Always => true,
             Retained::IfNew => new,
             Retained::Never => false,
         };
-        if wanted {
+        if wanted && topic::is_plain(&filter.filter) {
+            if let Some(message) = self.retained.get(&filter.filter) {
+                session.deliver(message.clone(), qos.min(message.qos), true, false);
+            }
+        } else if wanted {
             for (topic, message) in &self.retained {
                 if topic::matches(&filter.filter, topic) {
                     session.deliver(message.clone(), qos.min(message.qos), true, false);
@@ -158,7 +181,11 @@ impl Sessions {
 
     /// Removes a subscription; answers whether it was there.
     pub fn unsubscribe(&mut self, client: &str, filter: &str) -> bool {
-        self.sessions.get_mut(client).is_some_and(|s| s.subscriptions.remove(filter).is_some())
+        let existed = self.sessions.get_mut(client).is_some_and(|s| s.subscriptions.remove(filter).is_some());
+        let wild = |s: &Session| s.subscriptions.keys().any(|f| !topic::is_plain(f));
+        let still_wild = self.sessions.get(client).is_some_and(wild);
+        self.index.unsubscribed(client, filter, still_wild);
+        existed
     }
 
     /// Sends a message to everyone who subscribed, and retains it where it says so.
@@ -170,7 +197,8 @@ impl Sessions {
                 self.retained.insert(message.topic.clone(), message.clone());
             }
         }
-        for (client, session) in &mut self.sessions {
+        for client in self.index.candidates(&message.topic) {
+            let Some(session) = self.sessions.get_mut(client) else { continue };
             let Some((qos, as_published)) = session.wants(&message.topic, from == client) else { continue };
             session.deliver(message.clone(), qos.min(message.qos), as_published && message.retain, false);
         }
@@ -178,8 +206,8 @@ impl Sessions {
 
     /// Answers one connection alone, subscribed or not; false when it is gone.
     pub fn answer(&mut self, number: u64, message: Message) -> bool {
-        let number_is = |s: &Session| s.live.as_ref().is_some_and(|l| l.number == number);
-        let Some(session) = self.sessions.values_mut().find(|s| number_is(s)) else { return false };
+        let client = self.index.client(number);
+        let Some(session) = client.and_then(|c| self.sessions.get_mut(c)) else { return false };
         let qos = session.wants(&message.topic, false).map_or(0, |(qos, _)| qos);
         session.deliver(message, qos, false, true);
         true
@@ -194,15 +222,28 @@ impl Sessions {
         }
     }
 
-    /// Tells every connection that `which` picks (client, certificate id, number) to close.
-    pub fn close(&self, why: &Close, which: impl Fn(&str, &str, u64) -> bool) {
-        for (client, session) in &self.sessions {
-            if let Some(live) = &session.live
-                && which(client, &live.principal, live.number)
-            {
-                let _gone = live.tx.send(Out::Close(why.clone()));
-            }
+    /// Tells the connection of a client id to close.
+    pub fn close_client(&self, why: &Close, client: &str) {
+        if let Some(live) = self.sessions.get(client).and_then(|s| s.live.as_ref()) {
+            let _gone = live.tx.send(Out::Close(why.clone()));
         }
+    }
+
+    /// Tells one connection to close.
+    pub fn close_connection(&self, why: &Close, number: u64) {
+        if let Some(client) = self.index.client(number) {
+            self.close_client(why, client);
+        }
+    }
+
+    /// Tells every connection of a certificate to close.
+    pub fn close_principal(&self, why: &Close, principal: &str) {
+        self.index.clients_of(principal).for_each(|client| self.close_client(why, client));
+    }
+
+    /// Tells every connection to close.
+    pub fn close_all(&self, why: &Close) {
+        self.sessions.keys().for_each(|client| self.close_client(why, client));
     }
 
     /// Who is connected.
@@ -220,12 +261,26 @@ impl Sessions {
     /// Forgets every session without a connection.
     pub fn forget(&mut self, client: &str) {
         if self.sessions.get(client).is_some_and(|s| s.live.is_none()) {
-            self.sessions.remove(client);
+            self.remove(client);
         }
     }
 
     fn sweep(&mut self, now_ms: i64) {
-        self.sessions.retain(|_, s| s.live.is_some() || s.ends_ms.is_some_and(|end| end > now_ms));
+        while let Some((end, client)) = self.index.first_end().filter(|(end, _)| *end <= now_ms) {
+            let over = |s: &Session| s.live.is_none() && s.ends_ms.is_some_and(|ends| ends <= now_ms);
+            if self.sessions.get(&client).is_some_and(over) {
+                self.remove(&client);
+            }
+            self.index.ended(end, &client);
+        }
+    }
+
+    fn remove(&mut self, client: &str) {
+        let Some(session) = self.sessions.remove(client) else { return };
+        session.subscriptions.keys().for_each(|filter| self.index.unsubscribed(client, filter, false));
+        if let Some(live) = &session.live {
+            self.index.parted(client, live);
+        }
     }
 }
 
@@ -317,9 +372,9 @@ impl Flight {
     }
 }
 
-struct Live {
-    number: u64,
-    principal: String,
+pub(super) struct Live {
+    pub number: u64,
+    pub principal: String,
     tx: UnboundedSender<Out>,
     window: usize,
 }

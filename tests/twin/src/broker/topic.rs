@@ -23,6 +23,11 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Says whether a filter is a topic's name: without wildcards it matches that one alone.
+pub fn is_plain(filter: &str) -> bool {
+    !filter.contains(['+', '#'])
+}
+
 /// Says whether a client may name this topic in a PUBLISH at all.
 pub fn is_publishable(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#', '\0']) && is_within_limits(topic)

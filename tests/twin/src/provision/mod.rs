@@ -222,7 +222,7 @@ fn send(cloud: &Cloud, asker: &Asker, answer: Message) {
 }
 
 fn close(cloud: &Cloud, asker: &Asker) {
-    cloud.sessions(|s| s.close(&Close::Order, |_, _, number| number == asker.connection));
+    cloud.sessions(|s| s.close_connection(&Close::Order, asker.connection));
 }
 
 fn internal() -> Rejection {

@@ -122,6 +122,6 @@ async fn connections(State(cloud): App) -> Reply {
 }
 
 async fn kick(State(cloud): App, Path(client): Path<String>) -> Reply {
-    cloud.sessions(|s| s.close(&Close::Order, |c, _, _| c == client));
+    cloud.sessions(|s| s.close_client(&Close::Order, &client));
     done()
 }
