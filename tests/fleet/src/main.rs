@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use certrot_scale::real::run::Run;
+use certrot_scale::real::shard::{self, Place, Shard};
 use certrot_scale::year::bisect;
 use certrot_scale::year::fleet::RETIRED;
 use certrot_scale::year::handler::EVENT_AGE;
@@ -37,6 +39,43 @@ enum Command {
         pictures: Option<PathBuf>,
         #[command(flatten)]
         what: What,
+    },
+    /// Real devices against the twin, on this machine.
+    Real {
+        /// How many devices.
+        #[arg(long, default_value_t = 10_000)]
+        devices: u32,
+        /// In how many processes.
+        #[arg(long, default_value_t = 2)]
+        shards: u32,
+        /// How many devices of a process are on their way at a time.
+        #[arg(long, default_value_t = 32)]
+        lanes: u32,
+        /// Where stores are made for the time of the run.
+        #[arg(long, default_value = "/dev/shm")]
+        directory: PathBuf,
+    },
+    /// The process that holds the twin in `real`.
+    #[command(hide = true)]
+    Hold {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        port: u16,
+    },
+    /// A process of devices in `real`.
+    #[command(hide = true)]
+    Shard {
+        #[arg(long)]
+        twin: PathBuf,
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        stores: PathBuf,
+        #[arg(long)]
+        first: u32,
+        #[arg(long)]
+        count: u32,
     },
     /// Virtual time: the largest fleet issued on one day that a configuration carries.
     Largest {
@@ -107,6 +146,24 @@ fn run(command: Command) -> Result<bool, Box<dyn std::error::Error>> {
                 }
             }
             Ok(kept)
+        }
+        Command::Real { devices, shards, lanes, directory } => {
+            let run = Run { program: std::env::current_exe()?, devices, shards, lanes, directory };
+            let measured = run.run(|line| println!("{line}"))?;
+            let [connected, known, device] = measured.each(devices);
+            println!("the twin, resident bytes: {:?}", measured.twin);
+            println!(
+                "bytes each: {connected} connected in the twin, {known} in its registry, {device} a device"
+            );
+            Ok(measured.kept(devices))
+        }
+        Command::Hold { dir, port } => {
+            certrot_scale::real::hold::serve(&dir, port)?;
+            Ok(true)
+        }
+        Command::Shard { twin, port, stores, first, count } => {
+            shard::serve(Shard { place: Place { twin, port, stores }, first, count })?;
+            Ok(true)
         }
         Command::Largest { most, what } => {
             let plan = what.plan(Scenario::OneDay, most);

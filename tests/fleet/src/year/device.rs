@@ -137,7 +137,6 @@ fn nothing() -> Disk {
         pending: None,
         pending_since: None,
         committed_at: None,
-        saved_at: None,
         worked_at: None,
         serial_known: true,
         foreign: false,

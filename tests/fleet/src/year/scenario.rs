@@ -132,7 +132,6 @@ impl Plan {
                 let mut device = Device::in_use(policy, n, born, (n % 2 == 0).then_some(YEAR));
                 if let Some(disk) = &mut device.kept {
                     disk.worked_at = Some(EPOCH - 2 * YEAR + 30 * DAY);
-                    disk.saved_at = disk.worked_at;
                 }
                 device
             }
@@ -172,7 +171,8 @@ impl Plan {
             }
             Scenario::Forced | Scenario::Within(_) => {
                 let within = if let Scenario::Within(within) = self.scenario { within } else { 0 };
-                let order = CloudOrder { certificate: None, issued_before: Some(wall_of(begins) - OLDER), within };
+                let order =
+                    CloudOrder { certificate: None, issued_before: Some(wall_of(begins) - OLDER), within };
                 fleet.order = Some((begins, order));
                 for n in 0..self.devices {
                     let at = fleet.within(begins, MINUTE);
