@@ -164,6 +164,7 @@ impl Lab {
         let from = Instant::now();
         subject.rotate()?;
         let to = subject.steps().wait(since, "retire")?;
+        column.put("under messages: order to committed, ms", millis(to - from));
         column.put(
             "under messages: without a connection, ms",
             millis(self.stamps.gap(&self.twin, serial, seen)?),

@@ -48,7 +48,8 @@ pub fn hand_over(certrotd: &Path, rotations: usize, trip: Duration) -> Result<()
         let to = ours.steps().wait(since, "retire")? + trip;
         column.put("order to committed, ms", millis(to - from - trip));
         column.put("without a connection, ms", millis(stamps.gap(&twin, SERIAL, seen)?));
-        stretches.push((Stretch { from: from - (to - from), to: from }, Stretch { from, to }));
+        let before = from - MARGIN - trip;
+        stretches.push((Stretch { from: before - (to - from), to: before }, Stretch { from, to }));
         if rotation % 10 == 9 {
             eprintln!("hand-over: rotation {} of {rotations}", rotation + 1);
         }
@@ -89,6 +90,8 @@ fn fill(
     }
 }
 
+/// No silence of the rotation reaches back so far.
+const MARGIN: Duration = Duration::from_millis(40);
 const SERIAL: &str = "SN-0001";
 const UP: [&str; 3] = ["messages up", "of these lost", "and doubled"];
 const DOWN: [&str; 3] = ["messages down", "of these lost ", "and doubled "];

@@ -26,11 +26,10 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Room for a pair is tried, and overwritten as a key would be.
+    /// Room for a pair is tried.
     pub fn probe(&self) -> Result<(), FloorError> {
         let path = self.dir.join(".tmp-probe");
         write(&path, &[0; 16 * 1024])?;
-        overwrite(&path, 16 * 1024)?;
         fs::remove_file(&path).map_err(io("remove the probe"))
     }
 
@@ -90,12 +89,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), FloorError> {
     let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = options.map_err(io("make a file"))?;
     file.write_all(bytes).map_err(io("write a file"))?;
-    file.sync_all().map_err(io("sync a file"))
-}
-
-fn overwrite(path: &Path, bytes: usize) -> Result<(), FloorError> {
-    let mut file = OpenOptions::new().write(true).open(path).map_err(io("open a file"))?;
-    file.write_all(&vec![0; bytes]).map_err(io("overwrite a file"))?;
     file.sync_all().map_err(io("sync a file"))
 }
 
