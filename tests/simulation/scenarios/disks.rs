@@ -45,8 +45,33 @@ fn the_one_in_use_is_no_successor_of_itself_whatever_its_stage() {
     for stage in [Stage::Issued, Stage::Registered, Stage::Proved] {
         let (mut disk, _) = two();
         disk.slots[1].stage = stage;
-        assert_eq!(first(&policy(), disk), Action::Do(Effect::Connect(Carrier::Generation(2))), "{stage:?}");
+        assert_eq!(
+            first(&policy(), disk.clone()),
+            Action::Do(Effect::Connect(Carrier::Generation(2))),
+            "{stage:?}"
+        );
+        // Nor does it leave the disk under its own session (rule 18).
+        let mut machine = Rotation::new(policy());
+        let at = now(EPOCH, 60_000, true);
+        machine.step(at, Input::Woke);
+        let mut action = machine.step(at, Input::Done(Outcome::Inspected(disk)));
+        while let Action::Do(effect) = action {
+            assert_ne!(effect, Effect::Remove(2), "{stage:?}");
+            let kind = if let Effect::Commit(_) = effect { Outcome::Committed } else { Outcome::Done };
+            action = machine.step(at, Input::Done(kind));
+        }
     }
+}
+
+#[test]
+fn one_that_was_proved_and_not_switched_to_is_taken_up_and_no_other_one_issued() {
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
+    disk.current = Current::Names(n);
+    add(&mut disk, &mut cloud, 60, Stage::Proved, Asked::Unanswered, true);
+    let mut world = World::new(&policy(), disk, cloud, Some(u32::MAX / 2));
+    live(&mut world, HOUR, |_, _| true);
+    assert_eq!((world.disk.current, world.cloud.certificates.len()), (Current::Names(2), 2));
 }
 
 #[test]

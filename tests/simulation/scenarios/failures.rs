@@ -163,6 +163,19 @@ fn what_register_thing_said_is_on_disk_before_anything_else_is_done_rule_1() {
 }
 
 #[test]
+fn a_request_without_an_answer_is_repeated_on_a_fresh_connection_and_a_lost_proof_ends_the_old_one_rules_2_and_8()
+ {
+    for (begins, end) in [(Effect::Register(2), End::RequestLost), (Effect::Prove(2), End::ConnackLost)] {
+        let mut world = device(100 * DAY, &policy());
+        live(&mut world, HOUR, |_, effect| effect != begins);
+        world.end(end);
+        // The cloud's model fails on a second request on one connection, and on a session that is only believed in.
+        live(&mut world, 2 * HOUR, |_, _| true);
+        assert_eq!((world.disk.current, world.unclean()), (Current::Names(2), None), "{end:?}");
+    }
+}
+
+#[test]
 fn a_proof_that_finds_no_network_does_not_slow_the_way_back_to_the_session_in_hand() {
     let mut world = device(100 * DAY, &policy());
     world.dice = Some(0);

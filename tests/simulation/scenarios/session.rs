@@ -102,3 +102,16 @@ fn a_session_that_a_forbidden_request_or_our_own_take_over_closes_is_no_second_c
         assert!(closed >= 6, "{closed} closes");
     }
 }
+
+#[test]
+fn closes_that_are_two_minutes_apart_are_another_client_and_three_minutes_apart_are_weather_rule_22() {
+    for (apart, stranger) in [(2, true), (3, false)] {
+        let mut world = device(DAY, &policy());
+        world.dice = Some(0);
+        for n in 1..=5 {
+            live(&mut world, n * apart * MINUTE, |_, _| true);
+            world.end(End::Closed);
+        }
+        assert_eq!(world.machine.contested(), stranger, "{apart} minutes apart");
+    }
+}

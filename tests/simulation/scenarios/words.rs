@@ -146,6 +146,18 @@ fn one_whose_answer_was_lost_at_its_tokens_end_is_not_dropped_while_it_is_not_se
 }
 
 #[test]
+fn a_registered_pair_that_is_refused_for_good_is_given_up_soon_where_another_one_works_rule_1() {
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
+    disk.current = Current::Names(n);
+    add(&mut disk, &mut cloud, 0, Stage::Registered, Asked::Unanswered, false);
+    cloud.certificates[1].status = Status::Dead;
+    let mut world = World::new(&policy(), disk, cloud, Some(u32::MAX / 2));
+    live(&mut world, 20 * HOUR, |_, effect| effect != Effect::Remove(2));
+    assert!((75..=120).contains(&(world.boot / MINUTE)), "after {} minutes", world.boot / MINUTE);
+}
+
+#[test]
 fn without_retirement_older_pairs_leave_the_disk_newer_and_half_done_ones_do_not_rules_17_and_18() {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
     add(&mut disk, &mut cloud, 5 * DAY, Stage::Registered, Asked::Unanswered, false);
