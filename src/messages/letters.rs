@@ -20,6 +20,8 @@ pub struct Letters {
     pace: Pace,
     /// The pace lets the next one go then.
     paced: Option<Instant>,
+    /// Topics that the cloud has taken since it last closed a session: they go on while the daemon's own is asked.
+    known: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,13 @@ impl Letter {
 
 impl Letters {
     pub fn new(now: Instant) -> Letters {
-        Letters { all: BTreeMap::new(), unanswered: BTreeSet::new(), pace: Pace::new(now), paced: None }
+        Letters {
+            all: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
+            pace: Pace::new(now),
+            paced: None,
+            known: BTreeSet::new(),
+        }
     }
 
     /// Whether there is room for one more of this user.
@@ -80,8 +88,9 @@ impl Letters {
         self.all.insert(id, letter);
     }
 
-    /// The next one that may go now, where the window and the pace have room.
-    pub fn next_to_send(&mut self, now: Instant) -> Option<u64> {
+    /// The next one that may go now, where the window and the pace have room; of those on known topics alone where the
+    /// daemon's own comes first.
+    pub fn next_to_send(&mut self, now: Instant, held: bool) -> Option<u64> {
         self.paced = None;
         let on_their_way = self.all.values().filter(|letter| letter.sent.is_some());
         let (n, bytes) =
@@ -89,7 +98,8 @@ impl Letters {
         if n >= WINDOW || bytes >= WINDOW_BYTES || self.unanswered.len() >= UNANSWERED {
             return None;
         }
-        let (id, letter) = self.all.iter().find(|(_, letter)| letter.sent.is_none())?;
+        let may = |letter: &Letter| letter.sent.is_none() && (!held || self.known.contains(&letter.topic));
+        let (id, letter) = self.all.iter().find(|(_, letter)| may(letter))?;
         let (id, size) = (*id, letter.payload.len() + letter.topic.len());
         match self.pace.take(now, size) {
             Ok(()) => Some(id),
@@ -123,6 +133,9 @@ impl Letters {
     pub fn acknowledged(&mut self, now: Instant, id: u64) -> bool {
         self.unanswered.remove(&id);
         let Some(letter) = self.all.remove(&id) else { return false };
+        if self.known.len() < KNOWN && !self.known.contains(&letter.topic) {
+            self.known.insert(letter.topic.clone());
+        }
         let took = now.saturating_duration_since(letter.since).as_millis();
         let published = Published {
             topic: letter.topic,
@@ -172,6 +185,11 @@ impl Letters {
         self.end_where(|letter| (letter.topic == topic).then(|| problem.clone()));
     }
 
+    /// The cloud has closed a session, or may think otherwise now: no topic is known to be taken.
+    pub fn doubt(&mut self) {
+        self.known.clear();
+    }
+
     /// Ends what is not allowed any more.
     pub fn judge(&mut self, allowed: impl Fn(&str, u32) -> Result<(), Problem>) {
         self.end_where(|letter| allowed(&letter.topic, letter.user).err());
@@ -211,9 +229,19 @@ impl Letters {
         self.all.values().any(|letter| letter.sent.is_some())
     }
 
+    /// Whether any is that nobody knows of whether the cloud takes it.
+    pub fn unknown_are_on_their_way(&self) -> bool {
+        self.all.values().any(|letter| letter.sent.is_some() && !self.known.contains(&letter.topic))
+    }
+
     /// Whether any waits to be sent.
     pub fn wait(&self) -> bool {
         self.all.values().any(|letter| letter.sent.is_none())
+    }
+
+    /// Whether any waits that goes on while the daemon's own is asked.
+    pub fn known_wait(&self) -> bool {
+        self.all.values().any(|letter| letter.sent.is_none() && self.known.contains(&letter.topic))
     }
 
     /// When the pace has room, where something waits for it.
@@ -243,3 +271,5 @@ const MOST: usize = 96;
 const BYTES_OF_USER: usize = 512 * 1024;
 /// … and of all.
 const MOST_BYTES: usize = 1024 * 1024;
+/// Topics that are known to be taken; what is on others waits for the daemon's own.
+const KNOWN: usize = 64;

@@ -13,7 +13,9 @@
 //!    is sent alone on the next session; one that is closed on again while alone is *convicted*, told why and not sent
 //!    any more; a user to whom that happens again and again is shut out (`faults`).
 //! 3. Before the daemon asks or proves something, everything on its way is waited for, and nothing is sent meanwhile
-//!    ([`Post::hold`]): no suspect can cost a rotation its request or its proof.
+//!    ([`Post::hold`]): no suspect can cost a rotation its request or its proof. Publishes on topics that the cloud has
+//!    taken since it last closed a session go on all the same, or a rotation would be a silence: what was allowed a moment
+//!    ago costs nothing, and where a policy has just been changed, one attempt.
 //! 4. Everything is bounded: letters and bytes of a user and in all, subscribers, what waits for a reader, what is on
 //!    its way (less than AWS's 100 unacknowledged, so that the daemon's own always fit), and the pace.
 //! 5. Topics of the daemon's own are heard by nobody, whatever the filter.
@@ -113,6 +115,7 @@ impl Post {
     /// Ends what another configuration does not allow any more, and gives what was forbidden another chance.
     pub fn judge(&mut self, rules: &Rules) {
         self.faults.forget();
+        self.letters.doubt();
         self.letters.judge(|topic, user| allowed(Act::Publish, topic, user, rules));
         self.hearers.judge(|filter, user| allowed(Act::Subscribe, filter, user, rules));
         self.note();
@@ -147,6 +150,9 @@ impl Post {
             End::Closed if was_up => (self.letters.on_its_way(now), self.hearers.on_its_way(now)),
             _ => (Vec::new(), Vec::new()),
         };
+        if end == End::Closed {
+            self.letters.doubt();
+        }
         self.requeue();
         let alone = letters.len() + filters.len() == 1;
         let mut convicted = None;
@@ -217,7 +223,8 @@ impl Post {
         self.note();
     }
 
-    /// Sends nothing for a while: the daemon is about to ask or prove something (see [`Post::idle`]).
+    /// Sends only what is known to be taken, for a while: the daemon is about to ask or prove something (see
+    /// [`Post::idle`]).
     pub fn hold(&mut self, now: Instant) {
         self.held_until = Some(now + HOLD);
     }
@@ -227,7 +234,7 @@ impl Post {
         self.held_until = None;
     }
 
-    /// Whether nothing is on its way: what the daemon waits for, a moment, before it asks.
+    /// Whether nothing is on its way that could close the session: what the daemon waits for, a moment, before it asks.
     pub fn idle(&self) -> watch::Receiver<bool> {
         self.idle.subscribe()
     }
@@ -240,12 +247,24 @@ impl Post {
         self.hearers.sweep(now);
         let mut commands = Vec::new();
         let waits = |until: Option<Instant>| until.is_some_and(|until| until > now);
-        if self.up && !waits(self.held_until) && !waits(self.full_until) {
-            (self.held_until, self.full_until) = (None, None);
-            self.send(now, &mut commands);
+        if self.up && !waits(self.full_until) {
+            self.full_until = None;
+            if waits(self.held_until) {
+                self.send_known(now, &mut commands);
+            } else {
+                self.held_until = None;
+                self.send(now, &mut commands);
+            }
         }
         self.note();
         commands
+    }
+
+    /// While the daemon's own comes first.
+    fn send_known(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        while let Some(id) = self.letters.next_to_send(now, true) {
+            commands.extend(self.letters.send(now, id));
+        }
     }
 
     fn send(&mut self, now: Instant, commands: &mut Vec<Command>) {
@@ -281,7 +300,7 @@ impl Post {
         while let Some(filters) = self.hearers.unwanted() {
             commands.push(Command::Unsubscribe { filters });
         }
-        while let Some(id) = self.letters.next_to_send(now) {
+        while let Some(id) = self.letters.next_to_send(now, false) {
             commands.extend(self.letters.send(now, id));
         }
     }
@@ -295,7 +314,8 @@ impl Post {
     /// When there is something to do although nothing happens.
     pub fn wakes_at(&self) -> Option<Instant> {
         let sends = self.letters.wakes_at().filter(|_| self.up);
-        let gates = [self.held_until, self.full_until].into_iter().flatten().max();
+        let held = self.held_until.filter(|_| !self.letters.known_wait());
+        let gates = [held, self.full_until].into_iter().flatten().max();
         let gates = gates.filter(|_| self.up && (self.letters.wait() || self.hearers.wait()));
         [self.letters.ends_at(), self.hearers.wakes_at(), sends.max(gates)].into_iter().flatten().min()
     }
@@ -347,7 +367,7 @@ impl Post {
     }
 
     fn note(&self) {
-        let idle = !self.letters.are_on_their_way() && !self.hearers.are_on_their_way();
+        let idle = !self.letters.unknown_are_on_their_way() && !self.hearers.are_on_their_way();
         self.idle.send_if_modified(|known| std::mem::replace(known, idle) != idle);
     }
 

@@ -457,6 +457,47 @@ fn nothing_is_sent_while_the_daemon_asks_and_it_knows_when_everything_has_arrive
 }
 
 #[test]
+fn what_the_cloud_has_taken_before_goes_on_while_the_daemon_asks_until_the_cloud_closes_a_session() {
+    let mut desk = Desk::new();
+    let idle = desk.post.idle();
+    let _known = desk.publish("device/x/a");
+    let sent = desk.sends();
+    desk.post.acknowledged(desk.now, sent[0].0);
+    desk.post.hold(desk.now);
+    let _again = desk.publish("device/x/a");
+    let _unknown = desk.publish("device/x/b");
+    let _reader = desk.subscribe("device/x/#");
+    let topics = |sent: Vec<(u64, String)>| sent.into_iter().map(|(_, topic)| topic).collect::<Vec<_>>();
+    assert_eq!(topics(desk.sends()), ["device/x/a"]);
+    assert!(*idle.borrow(), "nothing is waited for that cannot close the session");
+    // The take-over: what has no acknowledgement goes over the successor at once, the rest waits on.
+    desk.post.down(desk.now, End::Expected);
+    desk.post.up(true);
+    assert_eq!(topics(desk.sends()), ["device/x/a"]);
+    assert_eq!(desk.post.wakes_at(), Some(desk.now + Duration::from_secs(20)));
+    // The cloud closes the session: whoever changed the policy may have meant it.
+    desk.closed();
+    desk.post.up(true);
+    assert_eq!(desk.work(), []);
+    desk.post.release();
+    assert_eq!(topics(desk.sends()), ["device/x/a"], "alone, as a suspect");
+}
+
+#[test]
+fn a_paced_publish_that_is_known_to_be_taken_wakes_the_daemon_although_others_are_held() {
+    let mut desk = Desk::new();
+    let _known = desk.publish("device/x/a");
+    let sent = desk.sends();
+    desk.post.acknowledged(desk.now, sent[0].0);
+    desk.post.hold(desk.now);
+    let _many: Vec<_> = (0..20).map(|_| desk.publish("device/x/a")).collect();
+    let _unknown = desk.publish("device/x/b");
+    assert!(desk.sends().len() < 20);
+    let wakes = desk.post.wakes_at().expect("the pace has room soon");
+    assert!(wakes < desk.now + Duration::from_secs(1), "{:?}", wakes - desk.now);
+}
+
+#[test]
 fn everything_is_bounded_and_one_user_does_not_take_it_all() {
     let mut desk = Desk::without_session();
     let mut kept = Vec::new();
