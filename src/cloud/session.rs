@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, PublishOptions, QoS};
-use rumqttc::{SubscribeFilter, SubscribeNoticeError, SubscribeReasonCode};
+use rumqttc::{SubAck, SubscribeFilter, SubscribeNoticeError, SubscribeReasonCode};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -105,28 +105,36 @@ pub struct Session {
 }
 
 impl Session {
-    /// Subscribes with QoS 1, eight filters a packet (AWS's limit), each packet acknowledged before the next.
+    /// Subscribes with QoS 1, eight filters a packet (AWS's limit); the packets go out together, so that however many
+    /// they are they cost one round trip.
     pub async fn subscribe(&self, filters: &[String], deadline: Duration) -> Result<(), SubscribeError> {
         for filter in filters {
             topics::check_filter(filter)
                 .map_err(|source| SubscribeError::Unfit { filter: filter.clone(), source })?;
         }
         let until = Instant::now() + deadline;
+        let late = |packet: &[String]| SubscribeError::NoAnswer { filters: packet.to_vec() };
+        let mut asked = Vec::new();
         for packet in filters.chunks(FILTERS_A_PACKET) {
-            match timeout_at(until, self.subscribe_packet(packet)).await {
-                Ok(result) => result?,
-                Err(_) => return Err(SubscribeError::NoAnswer { filters: packet.to_vec() }),
-            }
+            let wanted = packet.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
+            let queued = timeout_at(until, self.client.subscribe_many_tracked(wanted)).await;
+            asked.push((packet, queued.map_err(|_| late(packet))?));
+        }
+        for (packet, queued) in asked {
+            let answer = match queued {
+                Ok(notice) => timeout_at(until, notice.wait_async()).await.map_err(|_| late(packet))?,
+                Err(_) => Err(SubscribeNoticeError::Recv),
+            };
+            self.answered(packet, answer).await?;
         }
         Ok(())
     }
 
-    async fn subscribe_packet(&self, filters: &[String]) -> Result<(), SubscribeError> {
-        let wanted = filters.iter().map(|filter| SubscribeFilter::new(filter.clone(), QoS::AtLeastOnce));
-        let answer = match self.client.subscribe_many_tracked(wanted).await {
-            Ok(notice) => notice.wait_async().await,
-            Err(_) => Err(SubscribeNoticeError::Recv),
-        };
+    async fn answered(
+        &self,
+        filters: &[String],
+        answer: Result<SubAck, SubscribeNoticeError>,
+    ) -> Result<(), SubscribeError> {
         let codes = match answer {
             Ok(suback) => suback.return_codes,
             Err(SubscribeNoticeError::V4SubAckFailure(codes)) => codes,
