@@ -303,6 +303,15 @@ impl Dir {
             Kind::Directory => UnlinkatFlags::RemoveDir,
             Kind::File(_) | Kind::Link | Kind::Other => UnlinkatFlags::NoRemoveDir,
         };
+        self.unlink(name, flag)
+    }
+
+    /// Removes a file that never held a secret.
+    pub(super) fn forget(&self, name: &str) -> Result<()> {
+        self.unlink(OsStr::new(name), UnlinkatFlags::NoRemoveDir)
+    }
+
+    fn unlink(&self, name: &OsStr, flag: UnlinkatFlags) -> Result<()> {
         step("unlink", name)
             .and_then(|()| unistd::unlinkat(&self.fd, name, flag))
             .map_err(|e| StoreError::io("remove", self.at(name), e))
