@@ -48,7 +48,7 @@ pub fn status(
             id: x509::hex(&c.id),
             not_before: Time::from_seconds(c.not_before),
             not_after: Time::from_seconds(c.not_after),
-            key_type: key_type(world, slot.generation),
+            key_type: key_type(world, slot, c.id),
             generation: slot.generation,
         })
     });
@@ -245,14 +245,17 @@ fn generation(slot: &crate::rotation::Slot, current: Current) -> Generation {
     }
 }
 
-fn key_type(world: &World, n: u32) -> String {
-    world
-        .tools
-        .store
-        .pair(n)
-        .ok()
-        .and_then(|pair| x509::leaf(pair.certificate.as_bytes()).ok())
-        .map_or_else(String::new, |leaf| leaf.public_key.key_type.to_string())
+/// Read from the disk once for a certificate: a status is made at every turn of the loop, and the private key lies beside.
+fn key_type(world: &World, slot: &crate::rotation::Slot, id: [u8; 32]) -> String {
+    if let Some((_, known)) = world.key_type.borrow().as_ref().filter(|(of, _)| *of == id) {
+        return known.clone();
+    }
+    let pair = world.tools.store.pair(slot.generation).ok();
+    let leaf = pair.and_then(|pair| x509::leaf(pair.certificate.as_bytes()).ok());
+    let Some(leaf) = leaf.filter(|leaf| leaf.id == id) else { return String::new() };
+    let found = leaf.public_key.key_type.to_string();
+    *world.key_type.borrow_mut() = Some((id, found.clone()));
+    found
 }
 
 /// What it does, why, and until when.

@@ -2,7 +2,8 @@
 //!
 //! Rule 8 lives here on the world's side: the session in hand is only dropped when the broker has dropped it (CONNACK
 //! of the successor, or no answer to its CONNECT). Nothing of applications goes over a session before it has done what
-//! it was made for: what they publish could close it, and would then have cost a proof (rules 7 and 9).
+//! it was made for: what they publish could close it, and would then have cost a proof (rules 7 and 9). What comes for
+//! them is theirs at once.
 
 use std::rc::Rc;
 
@@ -13,7 +14,7 @@ use super::detail::Detail;
 use super::{CONNECT, Ended, GOODBYE, Left, LinkChange, Live, Tools, Who, who};
 use crate::cloud::proof::{prove as prove_session, rotation_answers};
 use crate::cloud::topics::standing;
-use crate::cloud::{ClientIdentity, ConnectFailure, Options, Session, Target};
+use crate::cloud::{ClientIdentity, ConnectFailure, Options, Session, SessionEvent, Target};
 use crate::config::Config;
 use crate::keys::Today;
 use crate::rotation::{Carrier, Outcome, Trouble};
@@ -25,6 +26,7 @@ pub(super) async fn connect(
     config: Rc<Config>,
     carrier: Carrier,
     old: Option<Live>,
+    early: mpsc::UnboundedSender<SessionEvent>,
 ) -> Ended {
     let mut left = Left::default();
     if let Some(old) = old {
@@ -45,7 +47,7 @@ pub(super) async fn connect(
     // Subscribed anew each time: whether a session carries over is not known (facts), and costs one packet.
     let session = Rc::clone(&live.session);
     let subscribed = session.subscribe(&filters, tools.deadline(CONNECT));
-    if let Err(error) = live.meanwhile(&mut left, subscribed).await {
+    if let Err(error) = live.meanwhile(&mut left, &early, subscribed).await {
         let detail = Detail::of("subscribe", &error, error.remedy());
         left.append(live.end(GOODBYE).await);
         return down(Ended::failed(Outcome::Failed(Trouble::Unfit), detail), left);
@@ -54,7 +56,13 @@ pub(super) async fn connect(
 }
 
 /// Connects with a generation beside the session in hand, takes over, and proves it (rules 7 to 9).
-pub(super) async fn prove(tools: Rc<Tools>, config: Rc<Config>, n: u32, old: Option<Rc<Session>>) -> Ended {
+pub(super) async fn prove(
+    tools: Rc<Tools>,
+    config: Rc<Config>,
+    n: u32,
+    old: Option<Rc<Session>>,
+    early: mpsc::UnboundedSender<SessionEvent>,
+) -> Ended {
     let carrier = Carrier::Generation(n);
     let mut left = Left::default();
     let mut live = match open(&tools, &config, carrier).await {
@@ -86,7 +94,7 @@ pub(super) async fn prove(tools: Rc<Tools>, config: Rc<Config>, n: u32, old: Opt
         }
         proof
     };
-    let proof = live.meanwhile(&mut left, proving).await;
+    let proof = live.meanwhile(&mut left, &early, proving).await;
     match proof {
         Ok(()) => Ended { link: LinkChange::Up(live), left, ..Ended::new(Outcome::Done) },
         Err(detail) => {

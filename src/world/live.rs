@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::cloud::topics::is_reserved;
 use crate::cloud::{Session, SessionEvent};
 use crate::rotation::Carrier;
 
@@ -49,8 +50,14 @@ impl Left {
 
 impl Live {
     /// Takes in what comes while something is done on it: a burst at its beginning (what the broker kept while there was
-    /// no session) must neither be dropped nor hold up the answers.
-    pub(super) async fn meanwhile<T>(&mut self, left: &mut Left, doing: impl Future<Output = T>) -> T {
+    /// no session) must neither be dropped nor hold up the answers. Applications hear theirs at once (rule 9), the
+    /// daemon's own wait until the session is in hand.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        left: &mut Left,
+        early: &mpsc::UnboundedSender<SessionEvent>,
+        doing: impl Future<Output = T>,
+    ) -> T {
         let mut doing = std::pin::pin!(doing);
         let mut bytes = 0;
         loop {
@@ -58,10 +65,16 @@ impl Live {
                 biased;
                 done = &mut doing => return done,
                 // The end is told again by the channel's own.
-                Some(event) = self.events.recv(), if bytes < UNREAD => {
-                    bytes += size(&event);
-                    left.put(event);
-                }
+                Some(event) = self.events.recv(), if bytes < UNREAD => match event {
+                    SessionEvent::Message { ref topic, .. } if !is_reserved(topic) => {
+                        // The world lives as long as its effects.
+                        let _ = early.send(event);
+                    }
+                    event => {
+                        bytes += size(&event);
+                        left.put(event);
+                    }
+                },
             }
         }
     }
@@ -100,7 +113,7 @@ fn size(event: &SessionEvent) -> usize {
     }
 }
 
-/// Bytes of messages that are kept while a session is made; beyond it a gap is told.
+/// Bytes of the daemon's own messages that are kept while a session is made; beyond it a gap is told.
 const UNREAD: usize = 1024 * 1024;
 /// What an event takes beside its text.
 const EACH: usize = 64;

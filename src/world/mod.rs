@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use crate::clock::Clock;
 use crate::cloud::SessionEvent;
 use crate::config::{Config, Serial};
@@ -116,7 +118,11 @@ pub struct World {
     pub config: Rc<Config>,
     /// The session in hand.
     pub live: Option<Live>,
+    /// The last certificate id whose key type was read, and that type.
+    pub key_type: RefCell<Option<([u8; 32], String)>>,
     left: Left,
+    /// What came for applications on a session that is not in hand yet.
+    early: (mpsc::UnboundedSender<SessionEvent>, mpsc::UnboundedReceiver<SessionEvent>),
     sessions: u64,
 }
 
@@ -127,7 +133,9 @@ impl World {
             tools: Rc::new(tools),
             config: Rc::new(config),
             live: None,
+            key_type: RefCell::default(),
             left: Left::default(),
+            early: mpsc::unbounded_channel(),
             sessions: 0,
         }
     }
@@ -141,6 +149,7 @@ impl World {
     pub fn begin(&mut self, effect: Effect) -> Doing {
         let (tools, config) = (Rc::clone(&self.tools), Rc::clone(&self.config));
         let live = self.live.as_ref().map(|l| (l.carrier, Rc::clone(&l.session)));
+        let early = self.early.0.clone();
         match effect {
             Effect::Inspect => ready(inspect(&tools, &config)),
             Effect::Record(record) => ready(local("writing the store", record_to(&tools.store, record))),
@@ -166,12 +175,12 @@ impl World {
             }
             Effect::Connect(carrier) => {
                 let old = self.live.take();
-                Box::pin(connect::connect(tools, config, carrier, old))
+                Box::pin(connect::connect(tools, config, carrier, old, early))
             }
             Effect::Prove(n) => {
                 // A claim's session has another client id: nobody evicts it, and nothing comes over it that is not asked for.
                 let evicted = live.filter(|(carrier, _)| *carrier != Carrier::Claim).map(|(_, s)| s);
-                Box::pin(connect::prove(tools, config, n, evicted))
+                Box::pin(connect::prove(tools, config, n, evicted, early))
             }
             Effect::Issue(origin) => match live {
                 None => ready(no_session()),
@@ -195,23 +204,25 @@ impl World {
             LinkChange::Down => self.replace(None),
             LinkChange::Up(live) => self.replace(Some(live)),
         }
+        // Before anything that comes on the session that is in hand from now on.
+        while let Ok(event) = self.early.1.try_recv() {
+            self.left.unread.push_back(event);
+        }
         self.left.append(ended.left);
         (ended.outcome, ended.detail)
     }
 
-    /// Waits for the next thing that happens on the session in hand, after what older ones left unread; for ever while
-    /// there is none.
+    /// Waits for the next thing that happens on the session in hand, after what older ones left unread; then for what came
+    /// on one that is being made, for ever where there is neither.
     pub async fn happens(&mut self) -> SessionEvent {
         if let Some(event) = self.left.unread.pop_front() {
             return event;
         }
-        match &mut self.live {
-            // A closed channel is a session whose task is gone: the same as its end.
-            Some(live) => match live.events.recv().await {
-                Some(event) => event,
-                None => SessionEvent::Closed(live.session.cause().unwrap_or(crate::cloud::Cause::Closed)),
-            },
-            None => std::future::pending().await,
+        tokio::select! {
+            biased;
+            event = next(&mut self.live) => event,
+            // Never closed: this world holds the sender too.
+            Some(event) = self.early.1.recv() => event,
         }
     }
 
@@ -228,6 +239,17 @@ impl World {
         if let Some(mut old) = std::mem::replace(&mut self.live, next) {
             self.left.append(old.leave());
         }
+    }
+}
+
+async fn next(live: &mut Option<Live>) -> SessionEvent {
+    match live {
+        // A closed channel is a session whose task is gone: the same as its end.
+        Some(live) => match live.events.recv().await {
+            Some(event) => event,
+            None => SessionEvent::Closed(live.session.cause().unwrap_or(crate::cloud::Cause::Closed)),
+        },
+        None => std::future::pending().await,
     }
 }
 
@@ -284,8 +306,16 @@ fn no_session() -> Ended {
     Ended::failed(Outcome::Refused(crate::rotation::Verdict::Silence, None), detail)
 }
 
+/// What was done at once. Everybody else has a turn before the next effect: a rotation is a row of these, each with its
+/// fsyncs, and messages must not wait for all of them.
 fn ready(ended: Ended) -> Doing {
-    Box::pin(std::future::ready(ended))
+    Box::pin(async move {
+        // Once for what has come from the network to be read, once for it to be handed on.
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+        ended
+    })
 }
 
 /// From name resolution to CONNACK.

@@ -204,6 +204,35 @@ fn nothing_that_was_acknowledged_is_lost_and_nothing_else_forgotten_over_rotatio
 }
 
 #[test]
+fn messages_go_on_both_ways_while_the_cloud_takes_its_time_over_a_rotation() {
+    let device = Device::new().start();
+    device.wait_steady(1);
+    let reader = Reader::new(&device, &own(&device, "down"));
+    let up = own(&device, "up");
+    assert_eq!(publish(&device, &up, "the cloud takes it").0, 200);
+    // The first question is the rotation's own, the second is the proof's.
+    let late = Effect::DelayAnswer { ms: 5000 };
+    device.twin().fault(Fault::once("register", late.clone()));
+    device.twin().fault(Fault::once("create-from-csr", late).skip(1));
+    let since = device.twin().event_count();
+    let mut rotating = device.ctl_command(&["rotate-now", "--wait"]).spawn().expect("certrotctl");
+    device.wait_event(since, "registered", |e| matches!(e, Event::Registered { .. }));
+    assert_eq!(publish(&device, &up, "while it registers").0, 200);
+    let proof = |e: &Event| matches!(e, Event::Connect { client, .. } if client == device.thing());
+    device.wait_event(since, "the take-over", proof);
+    device.twin().publish(&own(&device, "down"), b"while it is proved", false);
+    reader.wait(&device, "a message on the new session", |heard| heard["payload"] == "while it is proved");
+    assert!(
+        rotating.try_wait().expect("its status").is_none(),
+        "they did not wait for it: {}",
+        device.story()
+    );
+    assert!(rotating.wait().expect("it ends").success(), "{}", device.log());
+    device.wait_steady(2);
+    device.finish();
+}
+
+#[test]
 fn a_reconnect_is_no_gap_where_the_cloud_kept_the_session_and_one_where_it_did_not() {
     let mut device = Device::new().start();
     device.wait_steady(1);
