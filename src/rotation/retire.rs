@@ -1,5 +1,7 @@
 //! The commit that lets the cloud retire older certificates, and what may leave the disk (rules 10 to 18).
 
+use core::cmp::Ordering;
+
 use super::identity::{Mark, Record, Slot, Stage, Wall};
 use super::language::{Effect, Now, RetireMode, Why};
 use super::machine::Rotation;
@@ -58,10 +60,11 @@ impl Rotation {
                 // One that is older than `current` came with a copied store, and can never be ours.
                 return s.generation < n && disk.pending.is_none();
             }
-            if s.generation == n {
-                return false;
-            }
-            let free = s.mark == Mark::Retired || self.policy.retire == RetireMode::None && s.generation < n;
+            let older = match s.generation.cmp(&n) {
+                Ordering::Equal => return false,
+                order => order == Ordering::Less,
+            };
+            let free = s.mark == Mark::Retired || self.policy.retire == RetireMode::None && older;
             if free && kept >= self.policy.keep_generations.max(1) {
                 return true;
             }

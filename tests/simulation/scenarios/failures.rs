@@ -208,6 +208,23 @@ fn a_change_on_disk_that_comes_while_a_request_is_announced_is_read_all_the_same
 }
 
 #[test]
+fn a_disk_that_failed_has_its_pause_although_it_was_read_again_meanwhile() {
+    let mut world = device(DAY, &policy());
+    world.dice = Some(u32::MAX);
+    assert_eq!(world.action, Action::Do(Effect::Inspect));
+    world.end(End::Changed);
+    world.end(End::DiskFails);
+    assert_eq!(world.action, Action::Do(Effect::Inspect), "what has changed is read once more");
+    world.end(End::Kind);
+    live(&mut world, HOUR, |_, effect| !matches!(effect, Effect::Connect(_)));
+    world.end(End::Kind);
+    for _ in 0..2 {
+        assert_eq!(why(&world), Some(Why::Disk), "{:?}", world.action);
+        world.feed(Input::Woke);
+    }
+}
+
+#[test]
 fn an_operators_provision_turns_to_the_claim_at_once_where_no_session_is_rule_20() {
     let mut world = device(DAY, &policy());
     live(&mut world, HOUR, |_, _| true);
