@@ -54,11 +54,11 @@ impl Rotation {
     }
 
     pub(super) fn on_nothing(&mut self, now: &Now, later: &mut Later) -> Option<Effect> {
-        if let Some(started) = self.clock.started {
-            let spread = millis(self.policy.start_jitter);
-            if spread > 0 && self.last_connect.is_none() && self.gates.connect.opens == 0 {
-                self.gates.connect.opens = started + share(spread, now.dice);
-            }
+        if let Some(started) = self.clock.started
+            && self.last_connect.is_none()
+            && self.gates.connect.opens == 0
+        {
+            self.gates.connect.opens = started + share(millis(self.policy.start_jitter), now.dice);
         }
         let successor = self.successor();
         // Two clones would retire each other (rule 22); one that has no identity yet has nothing to lose.
@@ -80,7 +80,7 @@ impl Rotation {
         // Not only refusals: a pair that has carried no session in a whole day of this run is left too, where the
         // cloud has answered at all in this round.
         let stuck = !self.round.is_empty() && self.idle_run(now) >= self.policy.fallback_after;
-        let open = !self.is_current(first) || self.way_back_is_open(first, now) || stuck;
+        let open = !self.is_current(first) || self.has_been_refused_long(first) || stuck;
         let target = if open { pairs.iter().copied().find(|n| !self.round.contains(n)) } else { Some(first) };
         if let Some(n) = target {
             // Before anything was refused, there is only a session to make.
@@ -139,21 +139,11 @@ impl Rotation {
         Some(Effect::Connect(Carrier::Claim))
     }
 
-    /// Rule 19: three refusals over fifteen minutes, and no commit in flight that could kill the one fallen back to.
-    pub(super) fn way_back_is_open(&self, current: u32, now: &Now) -> bool {
-        let wall = self.wall(now);
-        let in_flight = self
-            .disk
-            .as_ref()
-            .and_then(|d| d.committed_at)
-            .is_some_and(|at| at <= wall && wall - at < REFUSED_FOR / 1000);
-        self.has_been_refused_long(current) && !in_flight
-    }
-
+    /// Rule 19: three refusals over fifteen minutes. A session forgets those before it, so all of them lie behind the last
+    /// one and behind its commit: that is no longer in flight, and cannot kill the one fallen back to.
     pub(super) fn has_been_refused_long(&self, n: u32) -> bool {
-        self.refusals(n).is_some_and(|r| {
-            r.count >= REFUSED_TIMES && seconds(r.last.saturating_sub(r.first)) * 1000 >= REFUSED_FOR
-        })
+        self.refusals(n)
+            .is_some_and(|r| r.count >= REFUSED_TIMES && r.last.saturating_sub(r.first) >= REFUSED_FOR)
     }
 
     pub(super) fn refusals(&self, n: u32) -> Option<&Refusals> {
@@ -219,7 +209,7 @@ impl Rotation {
 /// Rule 19: this many refusals …
 const REFUSED_TIMES: u32 = 3;
 /// … over this long. Milliseconds.
-const REFUSED_FOR: i64 = 15 * 60 * 1000;
+const REFUSED_FOR: Boot = 15 * 60 * 1000;
 /// Rule 20: the claim at most this often. Milliseconds.
 const CLAIM_EVERY: Boot = 6 * 3_600 * 1000;
 /// An idle claim connection is closed when nothing comes within this. Milliseconds.
