@@ -24,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, PublishOptions, QoS};
 use rumqttc::{SubAck, SubscribeFilter, SubscribeNoticeError, SubscribeReasonCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -70,29 +71,43 @@ pub async fn connect(
     events: mpsc::Sender<SessionEvent>,
 ) -> Result<(Session, Connack), ConnectFailure> {
     let until = Instant::now() + options.connect_timeout;
-    let failed = |cause, connect_sent, server_verified| ConnectFailure {
-        target: options.target.to_string(),
-        client_id: options.client_id.clone(),
-        cause,
-        connect_sent,
-        server_verified,
-    };
-    let Dialled { stream, .. } = dial(&options.target, &options.identity, until)
-        .await
-        .map_err(|DialFailure { cause, server_verified, .. }| failed(cause, false, server_verified))?;
-    let (client, mut eventloop) =
-        library(options, Listening(stream)).map_err(|cause| failed(cause, false, true))?;
+    let Dialled { stream, .. } = dial(&options.target, &options.identity, until).await.map_err(
+        |DialFailure { cause, server_verified, .. }| failed(options, cause, false, server_verified),
+    )?;
+    connect_over(Listening(stream), options, until, events).await
+}
+
+/// The same over a stream that is there already; whoever gives it has verified the server.
+#[doc(hidden)]
+pub async fn connect_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    options: &Options,
+    until: Instant,
+    events: mpsc::Sender<SessionEvent>,
+) -> Result<(Session, Connack), ConnectFailure> {
+    let failed = |cause, connect_sent| failed(options, cause, connect_sent, true);
+    let (client, mut eventloop) = library(options, stream).map_err(|cause| failed(cause, false))?;
     // Dropping this poll drops the whole loop and its only socket: it can never be polled again.
     let connack = match timeout_at(until, eventloop.poll()).await {
         Ok(Ok(Event::Incoming(Packet::ConnAck(connack)))) => connack,
-        Ok(Ok(_)) => return Err(failed(Cause::Protocol { detail: "no CONNACK".to_owned() }, true, true)),
-        Ok(Err(error)) => return Err(failed(cause::of_library(&error, false), true, true)),
-        Err(_) => return Err(failed(Cause::Timeout(Step::Connack), true, true)),
+        Ok(Ok(_)) => return Err(failed(Cause::Protocol { detail: "no CONNACK".to_owned() }, true)),
+        Ok(Err(error)) => return Err(failed(cause::of_library(&error, false), true)),
+        Err(_) => return Err(failed(Cause::Timeout(Step::Connack), true)),
     };
     let shared = Arc::new(Shared::default());
     let answers = events.downgrade();
     let task = tokio::spawn(run(eventloop, Arc::clone(&shared), events));
     Ok((Session { client, shared, answers, task }, Connack { session_present: connack.session_present }))
+}
+
+fn failed(options: &Options, cause: Cause, connect_sent: bool, server_verified: bool) -> ConnectFailure {
+    ConnectFailure {
+        target: options.target.to_string(),
+        client_id: options.client_id.clone(),
+        cause,
+        connect_sent,
+        server_verified,
+    }
 }
 
 /// An established connection. Dropped, it ends at once, without DISCONNECT and without an event.
@@ -254,7 +269,10 @@ impl Drop for Session {
 }
 
 /// The library's client over a socket that already speaks TLS.
-fn library(options: &Options, stream: Listening) -> Result<(AsyncClient, EventLoop), Cause> {
+fn library(
+    options: &Options,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+) -> Result<(AsyncClient, EventLoop), Cause> {
     let unfit = |detail: &str| Cause::Protocol { detail: detail.to_owned() };
     let mut mqtt =
         MqttOptions::new(options.client_id.clone(), (options.target.host.clone(), options.target.port));

@@ -1,6 +1,9 @@
 //! What is fed with bytes from outside, one function each: none may panic, loop or allocate without bound, and each holds to
 //! what is asserted here. Shared by the fuzzer (`fuzz_targets/`) and by the test that replays the corpora (`main.rs`).
 
+#[path = "live.rs"]
+mod live;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -22,16 +25,21 @@ use certrotd::x509;
 /// One thing that takes bytes.
 pub type Target = fn(&[u8]);
 
+pub use live::{broker, requests, session};
+
 /// Every target by the name of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
+    ("broker", broker),
     ("config", config),
     ("control", control),
     ("mqtt", mqtt),
     ("pem", pem),
     ("policy", policy),
     ("provisioning", provisioning),
+    ("requests", requests),
     ("rotate", rotate),
+    ("session", session),
     ("sse", events),
     ("state", state),
     ("template", template),

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mqtt_protocol_core::mqtt::result_code::DisconnectReasonCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use super::entry;
 use super::message::Message;
@@ -37,6 +36,17 @@ pub async fn run(cloud: Arc<Cloud>, socket: TcpStream, tls: TlsAcceptor) {
         Err(_) => return cloud.log(Event::TlsFailed { why: "no handshake in time".into() }),
     };
     let Some((principal, refused)) = entry::greet(&cloud, &stream).await else { return };
+    run_over(cloud, Box::new(stream), principal, refused).await;
+}
+
+/// The same over a stream whose other end has shown this principal's certificate.
+#[doc(hidden)]
+pub async fn run_over(
+    cloud: Arc<Cloud>,
+    stream: Box<dyn Stream>,
+    principal: String,
+    refused: Option<String>,
+) {
     let mut peer = Peer {
         number: cloud.next_connection(),
         cloud,
@@ -63,9 +73,15 @@ const MAX_KEEP_ALIVE: u64 = 1_200_000 * 3 / 2;
 /// Why a connection ends; `None` from a step means that it goes on.
 pub(super) type End = Option<String>;
 
+/// What a connection is carried by.
+#[doc(hidden)]
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub(super) struct Peer {
     pub(super) cloud: Arc<Cloud>,
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: Box<dyn Stream>,
     pub(super) wire: Wire,
     pub(super) number: u64,
     pub(super) principal: String,

@@ -1,0 +1,8 @@
+//! libFuzzer on the target `session`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code, reason = "one target of many")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::session(bytes));
