@@ -191,6 +191,25 @@ impl Registry {
         self.certificates.of_thing(thing).collect()
     }
 
+    /// A registry that holds of certificates, tokens and things only these, to try a change on: what fails there fails
+    /// here, and leaves no trace.
+    pub fn part(&self, certificate: &str, token: &str, thing: Option<&str>) -> Registry {
+        let mut part = Registry {
+            policies: self.policies.clone(),
+            types: self.types.clone(),
+            groups: self.groups.clone(),
+            ..Registry::default()
+        };
+        if let Some(found) = self.certificates.get(certificate) {
+            part.certificates.insert(certificate.to_owned(), found.clone());
+        }
+        part.tokens.extend(self.tokens.get(token).map(|t| (token.to_owned(), t.clone())));
+        if let Some((name, found)) = thing.and_then(|name| self.things.get_key_value(name)) {
+            part.things.insert(name.clone(), found.clone());
+        }
+        part
+    }
+
     /// Makes a thing, or says that it is there.
     pub fn create_thing(
         &mut self,

@@ -43,10 +43,9 @@ pub async fn register(
     let token = request.token.as_deref().unwrap_or_default();
     // All or nothing: a plan that fails half-way leaves no trace.
     let applied = cloud.change(|r| {
-        let mut next = r.clone();
-        apply(&mut next, &plan, token, now_ms, seen_ms)?;
-        *r = next;
-        Ok(())
+        let thing = plan.thing.as_ref().map(|t| t.name.as_str());
+        apply(&mut r.part(&plan.certificate.id, token, thing), &plan, token, now_ms, seen_ms)?;
+        apply(r, &plan, token, now_ms, seen_ms)
     });
     applied.map_err(rejection)?;
     let thing = plan.thing.as_ref().map(|t| t.name.clone());
