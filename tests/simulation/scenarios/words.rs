@@ -158,6 +158,20 @@ fn a_registered_pair_that_is_refused_for_good_is_given_up_soon_where_another_one
 }
 
 #[test]
+fn a_dead_pair_that_was_noted_by_a_clock_far_ahead_is_given_up_all_the_same_rule_27() {
+    let (mut disk, mut cloud) = (nothing(), Cloud::default());
+    let n = add(&mut disk, &mut cloud, 100 * DAY, Stage::Proved, Asked::Unanswered, true);
+    disk.current = Current::Names(n);
+    add(&mut disk, &mut cloud, 0, Stage::Issued, Asked::Unanswered, false);
+    cloud.certificates[1].status = Status::Dead;
+    disk.slots[1].issued_at += 400 * DAY;
+    disk.slots[1].token_ends = Some(disk.slots[1].issued_at + 3_600);
+    let mut world = World::new(&policy(), disk, cloud, Some(u32::MAX / 2));
+    live(&mut world, 4 * HOUR, |_, _| true);
+    assert_eq!((world.disk.current, world.unclean()), (Current::Names(3), None));
+}
+
+#[test]
 fn without_retirement_older_pairs_leave_the_disk_newer_and_half_done_ones_do_not_rules_17_and_18() {
     let (mut disk, mut cloud) = (nothing(), Cloud::default());
     add(&mut disk, &mut cloud, 5 * DAY, Stage::Registered, Asked::Unanswered, false);
