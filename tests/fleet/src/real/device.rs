@@ -87,13 +87,10 @@ impl Device {
             let doing = &mut self.doing;
             tokio::select! {
                 biased;
-                event = self.world.happens() => match event {
-                    SessionEvent::Closed(_) => {
-                        self.world.lost();
-                        self.turn(Input::Happened(Happening::Closed));
-                    }
-                    // Nothing is published to these devices but answers, and those have gone to who asked.
-                    _ => {}
+                // Nothing is published to these devices but answers, and those have gone to who asked.
+                event = self.world.happens() => if let SessionEvent::Closed(_) = event {
+                    self.world.lost();
+                    self.turn(Input::Happened(Happening::Closed));
                 },
                 ended = async { match doing { Some(doing) => doing.await, None => std::future::pending().await } } => {
                     self.doing = None;

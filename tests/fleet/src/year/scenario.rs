@@ -129,7 +129,7 @@ impl Plan {
             Scenario::OneDay => Device::in_use(policy, n, EPOCH + 2 * DAY - life + rng.i64(0..DAY), None),
             Scenario::Site if n < self.some(SITE, 100) => {
                 let born = EPOCH - 2 * YEAR + rng.i64(0..30 * DAY);
-                let mut device = Device::in_use(policy, n, born, (n % 2 == 0).then_some(YEAR));
+                let mut device = Device::in_use(policy, n, born, n.is_multiple_of(2).then_some(YEAR));
                 if let Some(disk) = &mut device.kept {
                     disk.worked_at = Some(EPOCH - 2 * YEAR + 30 * DAY);
                 }
