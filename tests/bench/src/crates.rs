@@ -47,6 +47,7 @@ pub fn crates() -> Result<(), BenchError> {
         if let (Some(name), Some(size)) = (words.next(), words.next())
             && size.parse::<u64>().is_ok_and(|s| s >= 10_000)
             && name.starts_with('.')
+            && !name.starts_with(".debug")
         {
             println!("{name:<34} {size:>9}");
         }

@@ -1,4 +1,4 @@
-//! As much of MQTT 3.1.1 over TLS as a rotation needs, blocking; each packet is answered before the next is sent.
+//! As much of MQTT 3.1.1 over TLS as a rotation needs, blocking; each request is answered before the next is sent.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -60,18 +60,25 @@ impl Mqtt {
         }
     }
 
-    /// SUBSCRIBE with QoS 1, and its SUBACK.
+    /// SUBSCRIBE with QoS 1, eight filters a packet; all packets at once, then their SUBACKs.
     pub fn subscribe(&mut self, filters: &[String]) -> Result<(), FloorError> {
-        let mut body = self.id().to_vec();
-        for filter in filters {
-            put(&mut body, filter.as_bytes());
-            body.push(1);
+        let packets = filters.chunks(8);
+        let asked = packets.len();
+        for packet in packets {
+            let mut body = self.id().to_vec();
+            for filter in packet {
+                put(&mut body, filter.as_bytes());
+                body.push(1);
+            }
+            self.send(0x82, &body)?;
         }
-        self.send(0x82, &body)?;
-        match self.receive()? {
-            (0x90, body) if body.iter().skip(2).all(|code| *code < 0x80) => Ok(()),
-            _ => Err(FloorError::Unexpected("SUBACK")),
+        for _ in 0..asked {
+            match self.receive()? {
+                (0x90, body) if body.iter().skip(2).all(|code| *code < 0x80) => {}
+                _ => return Err(FloorError::Unexpected("SUBACK")),
+            }
         }
+        Ok(())
     }
 
     /// PUBLISH with QoS 1, its PUBACK, and the answer that comes by itself.

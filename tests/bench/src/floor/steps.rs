@@ -93,9 +93,7 @@ impl Device {
         let own = |rest: &str| format!("device/{thing}/certrot/{rest}");
         let mut filters = vec![own("commit/accepted"), own("commit/rejected"), own("rotate")];
         filters.extend(answers(ROTATE));
-        for packet in filters.chunks(8) {
-            mqtt.subscribe(packet)?;
-        }
+        mqtt.subscribe(&filters)?;
         let no_csr = json!({ "certificateSigningRequest": "certrotd: not a CSR" });
         let (topic, _) = mqtt.ask(CREATE, no_csr.to_string().as_bytes())?;
         if !topic.ends_with("/rejected") {
