@@ -39,8 +39,9 @@ impl Pace {
         if millis == 0 {
             return;
         }
+        // The rest of a millisecond counts the next time: thrown away at each publish, it would slow a steady stream.
+        self.filled += Duration::from_millis(millis.unsigned_abs());
         let millis = millis.min(10_000);
-        self.filled = now;
         self.publishes = (self.publishes + millis * RATE).min(BURST * 1000);
         self.bytes = (self.bytes + millis * BYTES_RATE / 1000).min(BURST_BYTES);
     }
@@ -82,6 +83,16 @@ mod tests {
                 assert!(second <= 100, "{second} publishes in a second");
                 assert!(second == 1 || second * size <= 580 * 1024, "{} bytes in a second", second * size);
             }
+        }
+    }
+
+    #[test]
+    fn a_steady_stream_below_the_rate_is_never_held_up_by_fractions_of_a_millisecond() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        for n in 0..10_000 {
+            now += Duration::from_micros(11_200);
+            assert_eq!(pace.take(now, 20), Ok(()), "the {n}th at 89 a second");
         }
     }
 }
