@@ -216,7 +216,9 @@ impl Fleet {
                 return disk.or_else(|| device.machine.disk().cloned()).map(Outcome::Inspected);
             }
             Effect::Record(record) => {
-                if let (Record::Settled(_), Some(at)) = (record, device.switched.take()) {
+                if let Record::Settled(_) = record
+                    && let Some(at) = device.switched.take()
+                {
                     self.seen.both.push(seconds(wall - at));
                 }
             }
