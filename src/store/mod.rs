@@ -120,7 +120,7 @@ impl Store {
         written.and(removed)?;
         Ok(Space {
             free_bytes: stat.blocks_available().saturating_mul(stat.fragment_size()),
-            free_files: (stat.files() > 0).then(|| stat.files_available()),
+            free_files: (stat.files() != 0).then(|| stat.files_available()),
         })
     }
 

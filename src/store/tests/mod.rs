@@ -5,6 +5,7 @@ mod course;
 mod crash;
 mod damage;
 mod guard;
+mod reading;
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,80 @@
+//! What is asked of the store between two writes, and what is written where nothing has to be; most were mutants that no
+//! other test saw.
+
+use super::*;
+
+#[test]
+fn the_thing_in_use_is_the_one_that_current_was_issued_for() {
+    let (_above, dir) = fresh();
+    let store = open(&dir);
+    assert_eq!(store.thing_in_use(), None, "nothing is in use");
+    in_use(&store, 0);
+    assert_eq!(store.thing_in_use().as_deref(), Some("SN-0001"));
+    let nameless = store.add(NewGeneration { thing: String::new(), ..new(1) }).unwrap();
+    store.record(Record::Proved(nameless)).unwrap();
+    store.switch(nameless).unwrap();
+    assert_eq!(store.thing_in_use(), None, "an empty name is none");
+}
+
+#[test]
+fn the_room_is_what_the_file_system_says() {
+    let (_above, dir) = fresh();
+    let store = open(&dir);
+    let space = store.probe_space().unwrap();
+    let files = nix::sys::statvfs::statvfs(&dir).unwrap().files();
+    assert_eq!(space.free_files.is_some(), files != 0, "a file system that counts no files has none free");
+    assert!(space.free_bytes > 0 && space.is_enough(), "{space:?}");
+}
+
+#[test]
+fn a_state_that_keeps_its_token_is_replaced_without_overwriting_the_old_one() {
+    let (_above, dir) = fresh();
+    let store = open(&dir);
+    let n = store.add(new(0)).unwrap();
+    let old = std::fs::File::open(dir.join("generations/0001/state.json")).unwrap();
+    store.record(Record::Registering(n)).unwrap();
+    assert!(std::io::read_to_string(old).unwrap().contains(TOKEN), "the new one holds it just the same");
+}
+
+#[test]
+fn only_a_full_disk_is_full_and_only_what_hurts_the_identity_is_damage() {
+    let path = PathBuf::from("x");
+    let refused = |errno| StoreError::io("write", "x", errno).is_full();
+    assert!(refused(nix::errno::Errno::ENOSPC) && refused(nix::errno::Errno::EDQUOT));
+    assert!(!refused(nix::errno::Errno::EACCES) && !StoreError::NoSuchGeneration { generation: 1 }.is_full());
+    assert!(Finding::Empty { path: path.clone() }.is_damage());
+    assert!(!Finding::Swept { path: path.clone() }.is_damage() && !Finding::ForeignFile { path }.is_damage());
+}
+
+#[test]
+fn a_finding_names_its_path_and_what_a_person_can_do() {
+    let path = PathBuf::from("retire.json");
+    let left = Finding::ModeLeft { path: path.clone(), was: 0o644 };
+    assert!(left.to_string().contains("retire.json") && left.to_string().contains("0644"), "{left}");
+    assert!(left.fix().contains("writable"), "{}", left.fix());
+    let swept = Finding::Swept { path };
+    assert!(swept.to_string().contains("retire.json"), "{swept}");
+    assert_eq!((swept.fix(), swept.path()), ("nothing to do", Path::new("retire.json")));
+}
+
+#[test]
+fn the_pair_in_use_is_read_without_the_lock_and_only_where_its_files_have_one_name() {
+    let (_above, dir) = fresh();
+    let store = open(&dir);
+    assert!(InUse::read(&dir).unwrap().is_none());
+    in_use(&store, 0);
+    let found = InUse::read(&dir).unwrap().unwrap();
+    assert_eq!(
+        (found.generation, found.thing.as_str(), found.pair.key.as_str()),
+        (1, "SN-0001", pem(0).1.as_str())
+    );
+    assert_eq!(found.certificate_id, crate::x509::leaf(pem(0).0.as_bytes()).unwrap().id_hex());
+    for file in ["device.cert.pem", "device.key.pem"] {
+        let second = dir.join("second");
+        std::fs::hard_link(dir.join("current").join(file), &second).unwrap();
+        let refused = InUse::read(&dir).unwrap_err();
+        assert!(matches!(refused, StoreError::NotWhole { generation: 1, .. }), "{file}: {refused}");
+        std::fs::remove_file(second).unwrap();
+    }
+    assert!(InUse::read(&dir).unwrap().is_some());
+}
