@@ -155,6 +155,8 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
+        // A peer that has gone is an error to be told, as in a program with a main of its own.
+        signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default()).unwrap();
         let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("control.sock");
@@ -229,8 +231,8 @@ impl Server {
             };
             tokio::join!(sent, heard);
             let first = answer.split(|b| *b == b'\n').next().unwrap_or_default();
-            assert!(answer.is_empty() || first.starts_with(b"HTTP/1.1 "), "{}", answer.escape_ascii());
-            assert!(!first.starts_with(b"HTTP/1.1 500"), "{}", answer.escape_ascii());
+            assert!(answer.is_empty() || first.starts_with(b"HTTP/1."), "{}", answer.escape_ascii());
+            assert!(!first[8.min(first.len())..].starts_with(b" 500"), "{}", answer.escape_ascii());
             drop((reader, writer));
             // The server sees the end before the next one comes.
             sleep(Duration::from_millis(10)).await;
