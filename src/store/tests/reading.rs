@@ -78,3 +78,20 @@ fn the_pair_in_use_is_read_without_the_lock_and_only_where_its_files_have_one_na
     }
     assert!(InUse::read(&dir).unwrap().is_some());
 }
+
+#[test]
+fn a_lost_retire_json_leaves_the_commit_of_the_one_in_use_pending_rule_10() {
+    for damage in [false, true] {
+        let (_above, dir) = fresh();
+        let store = open(&dir);
+        let n = in_use(&store, 0);
+        store.record(Record::Settled(n)).unwrap();
+        assert_eq!(disk(&store).pending, None);
+        if damage {
+            scribble(&dir.join("retire.json"), b"garbage");
+        } else {
+            std::fs::remove_file(dir.join("retire.json")).unwrap();
+        }
+        assert_eq!(disk(&store).pending, Some(n), "a commit twice does no harm");
+    }
+}
