@@ -95,3 +95,14 @@ fn a_lost_retire_json_leaves_the_commit_of_the_one_in_use_pending_rule_10() {
         assert_eq!(disk(&store).pending, Some(n), "a commit twice does no harm");
     }
 }
+
+#[test]
+fn a_generation_that_is_being_made_is_no_foreign_file() {
+    let (_above, dir) = fresh();
+    let store = open(&dir);
+    in_use(&store, 0);
+    std::fs::create_dir(dir.join("generations/.tmp-0008")).unwrap();
+    assert_eq!(findings(&store), []);
+    std::fs::create_dir(dir.join("generations/mine")).unwrap();
+    assert_eq!(findings(&store), [Finding::ForeignFile { path: dir.join("generations/mine") }]);
+}

@@ -1,7 +1,9 @@
 //! What is due and when to the second, and what a wait says of its reason.
 
+use certrotd::rotation::schedule::{self, Rule};
 use certrotd::rotation::{
-    Action, Asked, Carrier, CloudOrder, Current, Effect, Input, Mark, Policy, Record, RetireMode, Stage, Why,
+    Action, Asked, Carrier, Certificate, CloudOrder, Current, Effect, Input, Mark, Policy, Record,
+    RetireMode, Stage, Why,
 };
 
 use super::super::cloud::{Cloud, EPOCH, Status};
@@ -194,4 +196,20 @@ fn without_retirement_older_pairs_leave_the_disk_newer_and_half_done_ones_do_not
         !matches!(effect, Effect::Issue(_))
     });
     assert_eq!(removed, [3, 2, 1]);
+}
+
+#[test]
+fn a_certificate_without_an_end_is_never_due_before_one() {
+    let policy = Policy { max_age: None, ..policy() };
+    // 9999-12-31T23:59:59Z: RFC 5280's “no end”.
+    let until = |not_after| Certificate { id: [0; 32], not_before: EPOCH, not_after };
+    assert_eq!(schedule::due(&until(253_402_300_799), &policy), None);
+    let due = schedule::due(&until(253_402_300_798), &policy).unwrap();
+    assert_eq!((due.at, due.rule), (253_402_300_798 - 30 * DAY, Rule::RenewBefore));
+}
+
+#[test]
+fn a_devices_share_of_the_splay_is_the_same_in_every_version_rule_28() {
+    let shares = ["", "SN-0001", "thing:a_B"].map(schedule::spread_of);
+    assert_eq!(shares, [1_572_119_809, 1_645_744_255, 2_652_328_920]);
 }
