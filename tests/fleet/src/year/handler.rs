@@ -186,9 +186,11 @@ impl Fleet {
                 })
             }
             Call::DeleteCertificate { id } => {
-                match found(&id).and_then(|s| thing.find(s)).map(|c| c.detached) {
+                match found(&id).and_then(|s| thing.find(s)).map(|c| (c.status, c.detached)) {
                     None => Outcome::Gone,
-                    Some(detached) if now < detached.saturating_add(SEEN) => Outcome::Conflict,
+                    // AWS refuses it while it is ACTIVE, or still seen attached.
+                    Some((Status::Active, _)) => Outcome::Conflict,
+                    Some((_, detached)) if now < detached.saturating_add(SEEN) => Outcome::Conflict,
                     Some(_) => {
                         thing.certificates.retain(|c| Some(c.serial) != found(&id));
                         Outcome::Done
