@@ -106,3 +106,31 @@ fn a_generation_that_is_being_made_is_no_foreign_file() {
     std::fs::create_dir(dir.join("generations/mine")).unwrap();
     assert_eq!(findings(&store), [Finding::ForeignFile { path: dir.join("generations/mine") }]);
 }
+
+#[test]
+fn a_machine_is_known_by_either_of_its_ids() {
+    assert_eq!(Machine::read(), Machine::read_below(Path::new("/")));
+    assert!(Machine::default().is_unknown());
+    for known in [Machine { board: None, ..HERE }, Machine { system: None, ..HERE }] {
+        assert!(!known.is_unknown(), "{known:?}");
+    }
+}
+
+#[test]
+fn what_firmware_and_systemd_write_where_there_is_no_id_is_none() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("etc")).unwrap();
+    for (id, known) in [
+        ("", false),
+        ("\n", false),
+        ("uninitialized\n", false),
+        ("00000000-0000-0000", false),
+        ("FFFF-ffff", false),
+        ("00000000-0000-000f\n", true),
+        ("4c4c4544", true),
+    ] {
+        scribble(&root.path().join("etc/machine-id"), id.as_bytes());
+        let machine = Machine::read_below(root.path());
+        assert_eq!((machine.system.is_some(), machine.board), (known, None), "{id:?}");
+    }
+}
