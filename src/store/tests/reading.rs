@@ -134,3 +134,21 @@ fn what_firmware_and_systemd_write_where_there_is_no_id_is_none() {
         assert_eq!((machine.system.is_some(), machine.board), (known, None), "{id:?}");
     }
 }
+
+#[test]
+fn nothing_of_the_store_is_handed_on_to_another_program() {
+    let (_above, dir) = fresh();
+    let store = open(&dir);
+    in_use(&store, 0);
+    let mut held = 0;
+    for fd in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let ours = std::fs::read_link(fd.path()).is_ok_and(|at| at.starts_with(&dir));
+        let info = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.file_name()));
+        let (true, Ok(info)) = (ours, info) else { continue };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        let flags = i32::from_str_radix(flags, 8).unwrap();
+        assert!(flags & nix::libc::O_CLOEXEC != 0, "{:?}: {flags:o}", std::fs::read_link(fd.path()));
+        held += 1;
+    }
+    assert!(held >= 2, "the directory and its lock: {held}");
+}
