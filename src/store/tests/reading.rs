@@ -152,3 +152,23 @@ fn nothing_of_the_store_is_handed_on_to_another_program() {
     }
     assert!(held >= 2, "the directory and its lock: {held}");
 }
+
+#[test]
+fn a_name_that_only_begins_like_a_leftover_is_left_alone() {
+    let (_above, dir) = fresh();
+    drop(open(&dir));
+    for name in ["trash-", ".tmp-"] {
+        scribble(&dir.join(name), b"mine");
+    }
+    let (_store, told) = Store::open(&dir, HERE).unwrap();
+    assert!(dir.join("trash-").exists() && dir.join(".tmp-").exists(), "{told:?}");
+}
+
+#[test]
+fn what_is_secret_shows_that_it_is_there_and_nothing_of_it() {
+    let pair = Pair { certificate: pem(0).0.clone(), key: Zeroizing::new(pem(0).1.clone()) };
+    assert_eq!(
+        (format!("{:?}", Token::new(TOKEN)), format!("{pair:?}")),
+        ("Token(..)".into(), "Pair(..)".into())
+    );
+}
