@@ -4,7 +4,7 @@
 //! in Cargo.toml), so nothing reads the unwind tables, an eighth of the file: the linker drops them from the daemon.
 //! (Cargo has no stable setting for `-C force-unwind-tables=no` in one profile, and the standard library comes with its
 //! tables.) What the standard library calls of the unwinder comes from the compiler's archive instead of the shared
-//! `libgcc_s`: one mapped library less. `tests/bench` shows what each is worth.
+//! `libgcc_s`: one mapped library less (`unwinder.rs` answers what that asks of the C library). `tests/bench` shows what each is worth.
 
 // What is written here lives as long as one build: there is nothing to survive a power cut.
 #![allow(clippy::disallowed_methods)]
@@ -14,6 +14,7 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=packaging/build.rs");
+    println!("cargo::rustc-check-cfg=cfg(static_unwinder)");
     let released = env::var("PROFILE")? == "release";
     if !released || env::var("CARGO_CFG_TARGET_OS")? != "linux" || env::var("CARGO_CFG_TARGET_ENV")? != "gnu"
     {
@@ -28,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     fs::write(out.join("libgcc_s.so"), STATIC_UNWINDER)?;
     println!("cargo::rustc-link-search=native={}", out.display());
+    println!("cargo::rustc-cfg=static_unwinder");
     Ok(())
 }
 

@@ -3,6 +3,9 @@
 use certrotd::exit::Exit;
 use certrotd::wipe::{self, Wiping};
 
+#[cfg(static_unwinder)]
+include!("../../packaging/unwinder.rs");
+
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
 
