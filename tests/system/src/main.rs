@@ -49,6 +49,9 @@ struct Arguments {
     /// In place of the tests: how often the idle daemon wakes and how much memory it holds, over so many minutes
     #[arg(long, value_name = "MINUTES")]
     idle: Option<u64>,
+    /// With --idle: the session's keep-alive, to tell its wake-ups from the others; at `20m` only the others are left
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    keep_alive: String,
     /// In place of the tests: the table of `systemd-analyze security`
     #[arg(long)]
     score: bool,
@@ -79,7 +82,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let begun = Instant::now();
         let lab = lab::Lab::new(*release, &arguments.programs, arguments.deb.as_deref())?;
         if let Some(minutes) = arguments.idle {
-            measure::idle(lab, minutes)?;
+            measure::idle(lab, minutes, &arguments.keep_alive)?;
         } else if arguments.score {
             measure::score(lab)?;
         } else {

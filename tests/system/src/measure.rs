@@ -8,8 +8,10 @@ use crate::lab::Lab;
 use crate::story;
 
 /// Over so many minutes of idleness: voluntary context switches beside keep-alive, and resident memory.
-pub fn idle(mut lab: Lab, minutes: u64) -> Result<(), String> {
+pub fn idle(mut lab: Lab, minutes: u64, keep_alive: &str) -> Result<(), String> {
     story::begin(&mut lab)?;
+    lab.edit(&format!("s|^# keep-alive = .*|keep-alive = \"{keep_alive}\"|"));
+    lab.container.sh("grep -q '^keep-alive' /etc/certrotd/config.toml; systemctl restart certrotd");
     let release = lab.release;
     lab.rotate();
     let generation = lab.generation();
@@ -24,7 +26,7 @@ pub fn idle(mut lab: Lab, minutes: u64) -> Result<(), String> {
     }
     let woke = switches(pid)?.saturating_sub(before);
     println!(
-        "{release}: {woke} voluntary context switches in {minutes} min ({:.2} a minute, keep-alive of 60 s included); \
+        "{release}: {woke} voluntary context switches in {minutes} min ({:.2} a minute, keep-alive of {keep_alive} included); \
          resident at most {:.2} MB",
         woke as f64 / minutes as f64,
         largest as f64 / 1000.0
