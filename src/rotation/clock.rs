@@ -47,7 +47,9 @@ impl Rotation {
         self.clock.floor_since.map_or(floor, |since| gone_on(since, now).max(floor))
     }
 
-    /// The latest time that is surely past: build date, last time saved, notBefore of `current`.
+    /// The latest time that is surely past: build date, last time saved, notBefore of `current`. Only a time that the
+    /// kernel vouched for is saved for this: a clock that was wrong by years for a moment would be wrong for ever, and the
+    /// server's certificate expired by it.
     pub fn floor(&self) -> Wall {
         let disk = self.disk.as_ref();
         let saved = disk.and_then(|d| d.saved_at).unwrap_or(0);

@@ -21,10 +21,7 @@ pub fn follow(disk: &mut Disk, record: Record) {
             disk.pending = Some(n);
             disk.pending_since = Some(since);
         }
-        Record::Committing(at) => {
-            disk.committed_at = Some(at);
-            disk.saved_at = disk.saved_at.max(Some(at));
-        }
+        Record::Committing(at) => disk.committed_at = Some(at),
         Record::Settled(n) => {
             if disk.pending == Some(n) {
                 disk.pending = None;
@@ -34,9 +31,11 @@ pub fn follow(disk: &mut Disk, record: Record) {
                 slot.mark = Mark::Retired;
             }
         }
-        Record::Worked(at) => {
+        Record::Worked(at, vouched) => {
             disk.worked_at = Some(at);
-            disk.saved_at = disk.saved_at.max(Some(at));
+            if vouched {
+                disk.saved_at = Some(at);
+            }
         }
         Record::Adopted => disk.foreign = false,
     }

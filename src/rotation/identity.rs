@@ -116,10 +116,10 @@ pub struct Disk {
     pub pending_since: Option<Wall>,
     /// When the last commit was sent, by the wall clock, saved before it is sent.
     pub committed_at: Option<Wall>,
-    /// The last time that was saved: the clock is never before it (rule 26).
-    pub saved_at: Option<Wall>,
     /// When a pair last carried a session, as last saved (rule 20).
     pub worked_at: Option<Wall>,
+    /// The same by a clock that the kernel vouched for (rule 26).
+    pub saved_at: Option<Wall>,
     /// Whether a serial is known, from the configuration or from `device.json`.
     pub serial_known: bool,
     /// Whether `device.json` was written on another machine (`machine-change`).
@@ -165,8 +165,8 @@ pub enum Record {
     Committing(Wall),
     /// `retire.json`: the commit of this generation was accepted: older ones are marked retired, nothing is pending.
     Settled(u32),
-    /// `device.json`: a pair carries a session at this wall time.
-    Worked(Wall),
+    /// `device.json`: a pair carries a session at this wall time, and whether the kernel vouches for that.
+    Worked(Wall, bool),
     /// `device.json`: this machine is the one that the store belongs to.
     Adopted,
 }

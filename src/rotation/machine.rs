@@ -171,6 +171,10 @@ impl Rotation {
             Input::Done(outcome) => {
                 if let State::Working(effect) = self.state {
                     self.state = State::New;
+                    if let Effect::Connect(Carrier::Generation(_)) | Effect::Prove(_) = effect {
+                        // From its end: with a slow handshake CONNECT goes out long after the beginning.
+                        self.last_connect = Some(now.boot);
+                    }
                     self.absorb(effect, outcome, &now);
                 }
             }
@@ -186,12 +190,7 @@ impl Rotation {
             None => self.plan(&now),
         };
         self.state = match action {
-            Action::Do(effect) => {
-                if let Effect::Connect(Carrier::Generation(_)) | Effect::Prove(_) = effect {
-                    self.last_connect = Some(now.boot);
-                }
-                State::Working(effect)
-            }
+            Action::Do(effect) => State::Working(effect),
             Action::Wait(wait) => {
                 self.told = Some(wait.why);
                 if self.disk.is_some() && self.gates.disk.is_open(&now) {

@@ -101,13 +101,13 @@ impl Rotation {
     }
 
     pub(super) fn remember_that_it_works(&self, wall: Wall, now: &Now, later: &mut Later) -> Option<Effect> {
-        let worked = self.disk.as_ref()?.worked_at;
+        let disk = self.disk.as_ref()?;
         // Absolute difference: a time saved under a wrong clock must not silence this for years.
-        let stale = worked.is_none_or(|at| (wall - at).abs() >= WORKED_EVERY);
-        if !stale {
+        let stale = |saved: Option<Wall>| saved.is_none_or(|at| (wall - at).abs() >= WORKED_EVERY);
+        if !stale(disk.worked_at) && !(now.synchronised && stale(disk.saved_at)) {
             return None;
         }
-        self.to_disk(Effect::Record(Record::Worked(wall)), now, later)
+        self.to_disk(Effect::Record(Record::Worked(wall, now.synchronised)), now, later)
     }
 
     pub(super) fn connect(&self, carrier: Carrier, why: Why, now: &Now, later: &mut Later) -> Option<Effect> {
@@ -183,7 +183,7 @@ const CLOCK_LOOK: Boot = 5_000;
 /// How often the disk is told that a pair works. Seconds.
 const WORKED_EVERY: i64 = 6 * 3_600;
 /// AWS: CONNECT at most once a second per client id. Milliseconds.
-const CONNECT_SPACING: Boot = 1_000;
+pub(super) const CONNECT_SPACING: Boot = 1_000;
 /// The shortest wait. Milliseconds.
 const SECOND: Boot = 1_000;
 

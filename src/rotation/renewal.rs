@@ -3,7 +3,7 @@
 use super::identity::{Asked, Boot, Certificate, Mark, Origin, Record, Slot, Stage};
 use super::language::{CloudOrder, Effect, Now, Why};
 use super::machine::{Link, Ordered, Rotation, SuccessorMemory};
-use super::plan::{Later, millis, seconds, share};
+use super::plan::{CONNECT_SPACING, Later, millis, seconds, share};
 use super::schedule::{self, Due, Rule};
 
 impl Rotation {
@@ -38,7 +38,10 @@ impl Rotation {
         // Rule 4: one that was registered as another thing is never proved.
         let misnamed = s.stage == Stage::Issued && s.mark == Mark::Refused;
         if self.may_be_alive(s) && !misnamed {
-            let opens = self.gates.prove.opens.max(self.paced(now));
+            // Without a session the pair in use has the first turn: a proof that is refused again and again keeps nobody
+            // off the network.
+            let turn = if self.link == Link::Down { CONNECT_SPACING } else { 0 };
+            let opens = self.gates.prove.opens.max(self.paced(now) + turn);
             if now.boot >= opens {
                 return Some(Effect::Prove(s.generation));
             }
@@ -157,6 +160,8 @@ impl Rotation {
         let certificate = slot.certificate.as_ref()?;
         let wall = self.wall(now);
         let scheduled = if self.policy.enabled { schedule::due(certificate, &self.policy) } else { None };
+        let scheduled =
+            scheduled.map(|due| schedule::not_at_birth(due, certificate, &self.policy, slot.issued_at, wall));
         let ordered = match self.order {
             Some(Ordered::Operator) => Some(Due { at: wall, rule: Rule::Operator }),
             Some(Ordered::Fallback) => Some(Due { at: wall, rule: Rule::Fallback }),

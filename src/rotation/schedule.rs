@@ -32,8 +32,7 @@ pub struct Due {
 /// Computes when the schedule makes a certificate due; `None` where no rule ever fires.
 pub fn due(certificate: &Certificate, policy: &Policy) -> Option<Due> {
     let life = certificate.not_after.saturating_sub(certificate.not_before).max(0);
-    let lifetime = policy.max_age.map_or(life, |age| age.min(life));
-    let splay = own_share(policy.splay.min(lifetime / 10), policy.spread);
+    let splay = own_share(policy.splay.min(lifetime(certificate, policy) / 10), policy.spread);
     let by_age = policy.max_age.map(|age| Due {
         at: certificate.not_before.saturating_add(age).saturating_sub(splay),
         rule: Rule::MaxAge,
@@ -45,6 +44,29 @@ pub fn due(certificate: &Certificate, policy: &Policy) -> Option<Due> {
         rule: Rule::RenewBefore,
     });
     [by_age, by_expiry].into_iter().flatten().min()
+}
+
+/// A certificate that is due when it is issued: the clock that says so is far ahead, and its successor would be due too,
+/// one after the other for ever. Around its issue by that clock it waits a tenth of its lifetime, a day at most: so little
+/// that one which is really due, because the clock was set right since, is late by no more.
+pub fn not_at_birth(
+    due: Due,
+    certificate: &Certificate,
+    policy: &Policy,
+    issued_at: Wall,
+    wall: Wall,
+) -> Due {
+    let spacing = (lifetime(certificate, policy) / 10).min(DAY);
+    if due.at > issued_at || wall.saturating_sub(issued_at).saturating_abs() > spacing {
+        return due;
+    }
+    Due { at: issued_at.saturating_add(spacing), ..due }
+}
+
+/// How long a certificate is to be used, seconds.
+fn lifetime(certificate: &Certificate, policy: &Policy) -> i64 {
+    let life = certificate.not_after.saturating_sub(certificate.not_before).max(0);
+    policy.max_age.map_or(life, |age| age.min(life))
 }
 
 /// This device's part of `splay`: stable over restarts, since it comes from the thing name.
@@ -63,13 +85,13 @@ pub fn spread_of(thing: &str) -> u32 {
 
 /// An end of validity from here on never makes a certificate due (9999-12-31, RFC 5280's “no end”).
 const NEVER: Wall = 253_402_300_799;
+const DAY: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {
     use super::super::language::{MachineChange, RetireMode};
     use super::*;
 
-    const DAY: i64 = 86_400;
     const BORN: Wall = 1_800_000_000;
     const AWS_END: Wall = 2_524_607_999;
 
@@ -112,6 +134,31 @@ mod tests {
     fn a_certificate_shorter_than_renew_before_is_not_due_at_birth() {
         let due = due(&lives_until(BORN + 9 * DAY), &policy()).unwrap();
         assert_eq!(due, Due { at: BORN + 6 * DAY, rule: Rule::RenewBefore });
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_makes_one_certificate_due_a_day_and_a_right_one_is_believed_again() {
+        for max_age in [Some(90 * DAY), None] {
+            let policy = Policy { max_age, ..policy() };
+            let certificate = lives_until(BORN + 365 * DAY);
+            let right = due(&certificate, &policy).unwrap();
+            let far = BORN + 70 * 365 * DAY;
+            let at = |wall| not_at_birth(right, &certificate, &policy, far, wall).at;
+            assert_eq!(at(far), far + DAY, "not again at once");
+            assert_eq!(at(far - DAY / 2), far + DAY, "nor by a floor that was saved a little before");
+            assert_eq!(at(far + 2 * DAY), right.at, "a day later it is");
+            assert_eq!(at(BORN + DAY), right.at, "the clock was set right");
+            assert_eq!(
+                not_at_birth(right, &certificate, &policy, BORN + 120, BORN + DAY),
+                right,
+                "an ordinary one"
+            );
+        }
+        // One that lives for an hour is not held up for a day.
+        let certificate = lives_until(BORN + 3_600);
+        let right = due(&certificate, &policy()).unwrap();
+        let far = BORN + 7_200;
+        assert_eq!(not_at_birth(right, &certificate, &policy(), far, far).at, far + 360);
     }
 
     #[test]

@@ -77,7 +77,10 @@ impl Store {
                 r.pending = r.pending.filter(|pending| *pending != n);
                 r.settled = Some(n);
             }),
-            Record::Worked(at) => self.change_device(|d| d.worked_at = Some(at)),
+            Record::Worked(at, vouched) => self.change_device(|d| {
+                d.worked_at = Some(at);
+                d.saved_at = if vouched { Some(at) } else { d.saved_at };
+            }),
             Record::Adopted => self.change_device(|d| d.machine = self.machine),
         }
     }

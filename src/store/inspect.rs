@@ -43,14 +43,13 @@ impl Store {
         if let (Some(generation), None) = (retire.pending, pending) {
             findings.push(Finding::PendingGone { path: self.root.at(RETIRE), generation });
         }
-        let saved = [device.worked_at, retire.committed_at, slots.iter().map(|s| s.issued_at).max()];
         let disk = Disk {
             current: named.into(),
             pending,
             pending_since: retire.pending_since.filter(|_| pending.is_some()),
             committed_at: retire.committed_at,
-            saved_at: saved.into_iter().flatten().max(),
             worked_at: device.worked_at,
+            saved_at: device.saved_at,
             serial_known: serial_configured || device.serial.is_some(),
             foreign: device.machine.differs(&self.machine),
             slots,

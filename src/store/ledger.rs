@@ -73,6 +73,8 @@ pub struct Device {
     pub machine: Machine,
     /// When a pair last carried a session, Unix seconds (rule 20).
     pub worked_at: Option<Wall>,
+    /// The same by a clock that the kernel vouched for (rule 26).
+    pub saved_at: Option<Wall>,
 }
 
 impl Device {
@@ -85,6 +87,7 @@ impl Device {
             thing: wire.thing,
             machine: Machine { system: hash(wire.machine_id_hash), board: hash(wire.board_id_hash) },
             worked_at: wire.worked_at,
+            saved_at: wire.saved_at,
         })
     }
 
@@ -96,6 +99,7 @@ impl Device {
             machine_id_hash: self.machine.system.as_ref().map(x509::hex),
             board_id_hash: self.machine.board.as_ref().map(x509::hex),
             worked_at: self.worked_at,
+            saved_at: self.saved_at,
         };
         super::state::encode(&wire).to_vec()
     }
@@ -114,6 +118,8 @@ struct WireDevice {
     board_id_hash: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     worked_at: Option<Wall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    saved_at: Option<Wall>,
 }
 
 /// One line of `certrotctl history`.

@@ -225,13 +225,10 @@ fn provisions(case: &Case) {
 
 /// A steady device becomes due by `max-age`, and the fault is there before it does.
 fn rotates(case: &Case) {
-    let device = Device::new()
-        .rate(RATE)
-        .toml(CALM)
-        .twin(|o| o.backdate = Duration::from_secs(20 * DAY + 3_600))
-        .start();
+    let mut device = Device::new().rate(RATE).toml(CALM).start();
     device.wait_steady(1);
-    device.twin().set_validity(Duration::from_secs(120), None);
+    device.ages(Duration::from_secs(20 * DAY + 3_600));
+    device.wait_steady(1);
     device.twin().fault(Fault::once(case.on, case.effect.clone()).skip(case.skip));
     let (code, answer) =
         device.request("PATCH", "/v1/rotation", Some(&json!({"maxAge": "20d"}))).expect("an answer");

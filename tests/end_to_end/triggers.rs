@@ -12,10 +12,7 @@ fn a_certificate_that_has_reached_max_age_is_replaced() {
     let mut device = Device::new().rate(60).toml(CALM).start();
     let status = device.wait_steady(1);
     assert_eq!(status["rotation"]["rule"], "max-age");
-    device.kill9();
-    // Ninety-one days later the device is switched on again.
-    device.twin().clock().advance(Duration::from_secs(91 * DAY));
-    device.start();
+    device.ages(Duration::from_secs(91 * DAY));
     device.wait_steady(2);
     assert_eq!(device.minted(), 2);
     assert_eq!(device.active().len(), 1);
@@ -194,10 +191,10 @@ fn a_message_without_a_condition_is_refused_with_a_warning_that_shows_a_right_on
 
 #[test]
 fn a_patched_policy_holds_at_once_and_until_the_next_reload() {
-    let device =
-        Device::new().rate(60).toml(CALM).twin(|o| o.backdate = Duration::from_secs(20 * DAY)).start();
+    let mut device = Device::new().rate(60).toml(CALM).start();
     device.wait_steady(1);
-    device.twin().set_validity(Duration::from_secs(120), None);
+    device.ages(Duration::from_secs(20 * DAY));
+    device.wait_steady(1);
     patch(&device, json!({"enabled": false, "maxAge": "10d"}));
     assert_eq!(device.status()["rotation"]["enabled"], false);
     std::thread::sleep(MOMENT);

@@ -15,7 +15,7 @@ impl World {
             self.session = None;
         }
         if effect != Effect::Connect(Carrier::Claim) {
-            let last = self.last_connect.replace(self.boot);
+            let last = self.last_connect;
             assert!(last.is_none_or(|at| self.boot >= at + 1_000), "one CONNECT a second per client id");
         }
     }
@@ -99,8 +99,8 @@ impl World {
                 not_after: 2_524_607_999,
             }),
             asked: Asked::Never,
-            token_ends: Some(self.wall() + 3_600),
-            issued_at: self.wall(),
+            token_ends: Some(self.noted() + 3_600),
+            issued_at: self.noted(),
             mark: CLEAR,
         };
         self.disk.slots.push(slot.clone());

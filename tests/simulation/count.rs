@@ -53,7 +53,7 @@ fn kind(action: Action) -> usize {
                 Record::Pending(..) => "record pending",
                 Record::Committing(_) => "record committing",
                 Record::Settled(_) => "record settled",
-                Record::Worked(_) => "record worked",
+                Record::Worked(..) => "record worked",
                 Record::Adopted => "record adopted",
             },
             Effect::Register(_) => "register",
@@ -152,9 +152,17 @@ const MUST: &[Must] = &[
     ("another policy meanwhile", ALL, &[End::Reloaded]),
     ("an order of the cloud meanwhile", HAVING_ONE, &[End::CloudOrdered]),
     (
-        "rotate-now, offline, steps of the clock meanwhile",
+        "rotate-now, offline, steps of the clock, sleep of the machine, a cut that costs the clock, meanwhile",
         LONG,
-        &[End::Ordered, End::Offline, End::Stepped, End::SteppedBack],
+        &[
+            End::Ordered,
+            End::Offline,
+            End::Stepped,
+            End::SteppedBack,
+            End::FarAhead,
+            End::Slept,
+            End::CutClockless,
+        ],
     ),
     ("`provision` meanwhile", WITHOUT_ONE, &[End::Provision]),
 ];

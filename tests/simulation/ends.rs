@@ -70,16 +70,22 @@ pub enum End {
     Stepped,
     /// The device's wall clock jumps two days back.
     SteppedBack,
+    /// The device's wall clock jumps seventy years ahead; two hours later it is set right.
+    FarAhead,
+    /// The machine sleeps for eight hours; its session is long gone when it wakes.
+    Slept,
+    /// The power goes, and after it the clock stands at 1970; a time service comes 20 minutes later.
+    CutClockless,
 }
 
 /// How many there are.
-pub const ENDS: usize = End::SteppedBack as usize + 1;
+pub const ENDS: usize = End::CutClockless as usize + 1;
 
 use End::{
-    AnswerLate, AnswerLost, Changed, Closed, CloudOrdered, ConnackLost, CutAfter, CutBefore, Deactivated,
-    Denied, DiskFails, EffectLate, FaultAfter, HandlerDies, Invalid, Kind, LandsAndFails, NewDeactivated,
-    Offline, Ordered, Provision, Refused, Reloaded, RequestLost, SeenLate, Stepped, SteppedBack, Twice,
-    Unfit, Unreachable, Wrong,
+    AnswerLate, AnswerLost, Changed, Closed, CloudOrdered, ConnackLost, CutAfter, CutBefore, CutClockless,
+    Deactivated, Denied, DiskFails, EffectLate, FarAhead, FaultAfter, HandlerDies, Invalid, Kind,
+    LandsAndFails, NewDeactivated, Offline, Ordered, Provision, Refused, Reloaded, RequestLost, SeenLate,
+    Slept, Stepped, SteppedBack, Twice, Unfit, Unreachable, Wrong,
 };
 
 const DISK: &[End] = &[Kind, DiskFails, LandsAndFails, CutBefore, CutAfter];
@@ -149,7 +155,7 @@ const WAIT: &[End] = &[Kind, CutBefore, Deactivated];
 /// What comes in at any time.
 const INPUTS: &[End] = &[Closed, Changed, CloudOrdered, Provision, Reloaded];
 /// What only sets a mark in the machine: during an effect of the disk, which takes no time, the same as just after it.
-const MARKS: &[End] = &[Ordered, Offline, Stepped, SteppedBack];
+const MARKS: &[End] = &[Ordered, Offline, Stepped, SteppedBack, FarAhead, Slept, CutClockless];
 
 impl World {
     /// The ways in which what is outstanding can end, and what can come in meanwhile.
@@ -189,6 +195,7 @@ impl World {
                 }
                 _ => false,
             },
+            Stepped | SteppedBack | FarAhead => self.clockless_until.is_none() && self.far_until.is_none(),
             LandsAndFails => self.action != Action::Do(Effect::Inspect),
             _ => true,
         }
@@ -232,6 +239,24 @@ impl World {
             }
             (Stepped, _) => self.step_clock(2 * 86_400),
             (SteppedBack, _) => self.step_clock(-2 * 86_400),
+            (FarAhead, _) => {
+                self.far_until = Some(self.boot + 2 * 3_600_000);
+                // One certificate may fall due by it; not one after the other.
+                self.reasons += 1;
+                self.step_clock(70 * 365 * 86_400);
+            }
+            (Slept, _) => {
+                self.pass(8 * 3_600_000);
+                if self.session.take().is_some() {
+                    self.feed(Input::Happened(Happening::Closed));
+                } else if matches!(self.action, Action::Wait(_)) {
+                    self.feed(Input::Woke);
+                }
+            }
+            (CutClockless, _) => {
+                self.clockless_until = Some(self.boot + 20 * 60 * 1000);
+                self.restart();
+            }
             (_, Action::Do(effect)) => self.effect(effect, end),
             (CutBefore, Action::Wait(_)) => self.restart(),
             (Deactivated, Action::Wait(_)) => {
@@ -270,7 +295,7 @@ impl World {
         let until = wait.until.max(self.boot + 1).min(self.boot + 12 * 3_600_000);
         // What is late happens on the way, not at the end of a long wait.
         let late = self.cloud.late.iter().map(|(at, _)| *at);
-        let step = late.chain(self.deactivated.map(|d| d.1)).chain(self.offline_until).min();
+        let step = late.chain(self.awaited()).min();
         let before = self.boot;
         self.pass(step.map_or(until, |at: Boot| at.clamp(before + 1, until)) - before);
         if matches!(self.action, Action::Wait(_)) {
@@ -304,6 +329,10 @@ impl World {
             // Time passes before the CONNACK: what ends the new session after it, ends a session that we know of.
             self.sends_connect(effect);
             self.pass(if matches!(end, ConnackLost | EffectLate | AnswerLate) { 19_000 } else { 50 });
+            if effect != Effect::Connect(Carrier::Claim) {
+                // After a slow handshake CONNECT goes out only now.
+                self.last_connect = Some(self.boot);
+            }
         }
         let outcome = match effect {
             Effect::Inspect => Outcome::Inspected(self.disk.clone()),
@@ -379,7 +408,7 @@ impl World {
             self.newest = n;
             self.rotations += 1;
             let used = self.disk.current().and_then(|s| s.certificate);
-            let old = |age| used.is_none_or(|c| c.not_before + age <= self.wall());
+            let old = |age| used.is_none_or(|c| c.not_before + age <= wall_of(self.boot));
             let due = self.machine.policy().max_age.is_none_or(old);
             self.reasons += u32::from(due || slot.origin == Origin::Claim);
         } else if self.disk.current != Current::Names(n) {

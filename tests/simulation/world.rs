@@ -9,7 +9,7 @@ use certrotd::rotation::{
 
 use certrotd::rotation::schedule::spread_of;
 
-use super::cloud::{Cloud, Status, index_of, wall_of};
+use super::cloud::{Cloud, EPOCH, Status, index_of, wall_of};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
@@ -44,6 +44,12 @@ pub struct World {
     pub dice: Option<u32>,
     /// How far the device's wall clock is ahead of the cloud's, seconds.
     pub skew: i64,
+    /// Whether the kernel vouches for the clock where it is there.
+    pub vouched: bool,
+    /// Until then the clock shows the time since boot, as where there is no battery, and nobody vouches for it.
+    pub clockless_until: Option<Boot>,
+    /// When the clock of far away is set right again.
+    pub far_until: Option<Boot>,
 }
 
 impl World {
@@ -70,6 +76,9 @@ impl World {
             commits_refused: false,
             dice,
             skew: 0,
+            vouched: true,
+            clockless_until: None,
+            far_until: None,
         };
         world.feed(Input::Woke);
         world
@@ -78,12 +87,25 @@ impl World {
     fn now(&self) -> Now {
         // No number: a new one at each moment.
         let dice = self.dice.unwrap_or_else(|| spread_of(&self.boot.to_string()));
-        Now { wall: self.wall(), boot: self.boot, synchronised: true, dice }
+        Now {
+            wall: self.wall(),
+            boot: self.boot,
+            synchronised: self.vouched && self.clockless_until.is_none(),
+            dice,
+        }
     }
 
     /// The device's wall clock.
     pub fn wall(&self) -> i64 {
+        if self.clockless_until.is_some() {
+            return wall_of(self.boot) - EPOCH;
+        }
         wall_of(self.boot) + self.skew
+    }
+
+    /// What is written down as the time: never before the floor (rule 26).
+    pub fn noted(&self) -> i64 {
+        self.machine.wall(&self.now())
     }
 
     pub fn feed(&mut self, input: Input) {
@@ -94,13 +116,14 @@ impl World {
         }
     }
 
+    /// The power goes and comes back.
     pub fn restart(&mut self) {
         let policy = self.machine.policy().clone();
         self.session = None;
         self.last_connect = None;
         self.offline_until = None;
         // The kernel vouches for the clock again; what was noted by a wrong one stays on disk.
-        self.skew = 0;
+        (self.skew, self.far_until) = (0, None);
         self.boot += 5_000;
         self.machine = Rotation::new(policy);
         self.feed(Input::Woke);
@@ -119,6 +142,14 @@ impl World {
                 self.cloud.certificates[id].status = Status::Active;
             }
             self.deactivated = None;
+        }
+        if self.clockless_until.is_some_and(|until| self.boot >= until) {
+            self.clockless_until = None;
+            self.feed(Input::Woke);
+        }
+        if self.far_until.is_some_and(|until| self.boot >= until) {
+            (self.skew, self.far_until) = (0, None);
+            self.feed(Input::Woke);
         }
         if self.offline_until.is_some_and(|until| self.boot >= until) {
             self.offline_until = None;
@@ -220,7 +251,13 @@ impl World {
     /// The earliest moment at which everything can be clean: what others have begun must end first.
     pub fn settles(&self) -> Boot {
         let late = self.cloud.late.iter().map(|(at, _)| *at);
-        late.chain(self.deactivated.map(|d| d.1)).chain(self.offline_until).max().unwrap_or(0).max(self.boot)
+        late.chain(self.awaited()).max().unwrap_or(0).max(self.boot)
+    }
+
+    /// When what others have begun ends: an operator's doing, a clock that is wrong.
+    pub fn awaited(&self) -> impl Iterator<Item = Boot> {
+        let deactivated = self.deactivated.map(|d| d.1);
+        [deactivated, self.offline_until, self.clockless_until, self.far_until].into_iter().flatten()
     }
 
     /// A pair that cannot come alive any more is on disk: it is given up some time after its token's end (rule 1).

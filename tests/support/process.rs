@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Device, PATIENCE, TICK, real_ms};
 
@@ -94,6 +94,13 @@ impl Device {
         child.kill().expect("its own child");
         let status = child.wait().expect("its own child");
         assert_eq!(status.signal(), Some(9), "it had ended before: {status}\n{}", self.log());
+    }
+
+    /// Switched off and on again so much later, by both clocks.
+    pub fn ages(&mut self, time: Duration) {
+        self.kill9();
+        self.twin().clock().advance(time);
+        self.start();
     }
 
     /// Sends a signal to the daemon: `TERM`, `HUP`, `STOP`.

@@ -221,15 +221,21 @@ fn the_key_of_a_removed_generation_is_overwritten_before_it_is_unlinked() {
 }
 
 #[test]
-fn rule_26_the_last_time_saved_is_the_latest_of_all_that_were() {
+fn rule_26_the_last_time_saved_is_the_one_that_the_kernel_vouched_for_alone() {
     let (_above, dir) = fresh();
     let store = open(&dir);
     store.add(new(3)).unwrap();
-    assert_eq!(disk(&store).saved_at, Some(ISSUED + 3));
-    store.record(Record::Worked(ISSUED + 10)).unwrap();
-    assert_eq!((disk(&store).saved_at, disk(&store).worked_at), (Some(ISSUED + 10), Some(ISSUED + 10)));
     store.record(Record::Committing(ISSUED + 20)).unwrap();
-    assert_eq!(disk(&store).saved_at, Some(ISSUED + 20));
+    store.record(Record::Worked(ISSUED + 10, false)).unwrap();
+    let saved = |store| (disk(store).worked_at, disk(store).saved_at);
+    assert_eq!(saved(&store), (Some(ISSUED + 10), None));
+    store.record(Record::Worked(ISSUED + 20, true)).unwrap();
+    assert_eq!(saved(&store), (Some(ISSUED + 20), Some(ISSUED + 20)));
+    store.record(Record::Worked(ISSUED + 30, false)).unwrap();
+    assert_eq!(saved(&store), (Some(ISSUED + 30), Some(ISSUED + 20)));
+    // Back too: what was saved under a clock that was wrong does not stay.
+    store.record(Record::Worked(ISSUED + 5, true)).unwrap();
+    assert_eq!(saved(&store), (Some(ISSUED + 5), Some(ISSUED + 5)));
 }
 
 #[test]
@@ -242,7 +248,7 @@ fn a_store_that_moved_to_another_board_is_foreign_until_it_is_adopted() {
     let there = Machine { board: Some([9; 32]), ..HERE };
     let store = Store::open(&dir, there).unwrap().0;
     assert!(disk(&store).foreign);
-    store.record(Record::Worked(ISSUED)).unwrap();
+    store.record(Record::Worked(ISSUED, true)).unwrap();
     store.set_serial("SN-0001", "SN-0001").unwrap();
     assert!(disk(&store).foreign, "writing the book must not adopt");
     store.record(Record::Adopted).unwrap();

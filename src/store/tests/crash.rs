@@ -18,7 +18,7 @@ const CHANGES: [(&str, Change); 15] = [
     ("pending", |s| s.record(Record::Pending(3, 1_800_000_000))),
     ("committing", |s| s.record(Record::Committing(ISSUED + 99))),
     ("settled", |s| s.record(Record::Settled(3))),
-    ("worked", |s| s.record(Record::Worked(ISSUED + 77))),
+    ("worked", |s| s.record(Record::Worked(ISSUED + 77, true))),
     ("switch", |s| s.switch(3)),
     ("switch back", |s| s.switch(1)),
     ("remove", |s| s.remove(1)),
@@ -146,7 +146,7 @@ fn refusals_of_the_system_name_path_and_remedy() {
     ];
     for (errno, remedy) in why {
         power::cut_after(0, errno);
-        let refused = store.record(Record::Worked(1)).unwrap_err();
+        let refused = store.record(Record::Worked(1, true)).unwrap_err();
         power::restore();
         assert!(refused.to_string().contains("device.json"), "{refused}");
         assert!(refused.remedy().contains(remedy), "{errno}: {}", refused.remedy());
@@ -247,14 +247,14 @@ fn a_temporary_file_has_a_name_of_its_own_and_goes_by_itself_when_the_write_fail
     assert!(left().is_empty(), "swept at start: {:?}", left());
     symlink(dir.join("retire.json"), dir.join(".tmp-device.json")).unwrap();
     let retire = std::fs::read(dir.join("retire.json")).unwrap();
-    store.record(Record::Worked(1)).unwrap();
+    store.record(Record::Worked(1, true)).unwrap();
     assert_eq!(std::fs::read(dir.join("retire.json")).unwrap(), retire, "nothing is written through a link");
     assert_eq!(left(), [".tmp-device.json"], "what is not ours to name is left until the next start");
     assert_eq!(mode(&dir.join("device.json")), 0o600);
     // Whatever fails, the running store is left as it was.
     for step in 0..4 {
         power::fail_once_after(step, Errno::ENOSPC);
-        assert!(store.record(Record::Worked(2)).is_err(), "step {step}");
+        assert!(store.record(Record::Worked(2, true)).is_err(), "step {step}");
         power::restore();
         assert_eq!(left(), [".tmp-device.json"], "refused at step {step}");
     }

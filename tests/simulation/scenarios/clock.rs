@@ -1,6 +1,6 @@
 //! Clocks that are wrong, that step, and what is overdue at start (rules 26 to 28).
 
-use super::super::cloud::{Cloud, EPOCH};
+use super::super::cloud::{Cloud, EPOCH, wall_of};
 use super::super::world::World;
 use super::super::{DAY, add, nothing, policy};
 use super::{HOUR, MINUTE, device, live, now};
@@ -42,13 +42,37 @@ fn a_step_of_the_clock_holds_every_rotation_for_a_quarter_of_an_hour_rule_27() {
     let at = world.boot;
     let wall = EPOCH + 400 * DAY;
     let held = world.machine.step(now(wall, at, true), Input::Woke);
-    let Action::Do(Effect::Record(Record::Worked(_))) = held else { panic!("{held:?}") };
+    let Action::Do(Effect::Record(Record::Worked(..))) = held else { panic!("{held:?}") };
     let action = world.machine.step(now(wall, at, true), Input::Done(Outcome::Done));
     let Action::Wait(wait) = action else { panic!("no rotation right after a step of a year: {action:?}") };
     assert_eq!((wait.why, wait.until), (Why::ClockStepped, at + 15 * MINUTE));
     let later = wall + 900;
     let action = world.machine.step(now(later, wait.until, true), Input::Woke);
     assert!(matches!(action, Action::Do(Effect::Issue(_))), "then everything is evaluated anew: {action:?}");
+}
+
+#[test]
+fn a_time_that_no_kernel_vouched_for_is_no_floor_when_the_clock_is_set_right_rule_26() {
+    let mut world = device(DAY, &policy());
+    live(&mut world, HOUR, |_, _| true);
+    let right = |boot| wall_of(boot);
+    // Somebody sets the clock seventy years ahead, the session goes on, a day later somebody sets it right.
+    world.vouched = false;
+    // One falls due by that clock, and its successor a day later.
+    world.reasons += 2;
+    world.skew = 70 * 365 * DAY;
+    world.feed(Input::Woke);
+    live(&mut world, 26 * HOUR, |_, _| true);
+    world.skew = 0;
+    world.feed(Input::Woke);
+    live(&mut world, 27 * HOUR, |_, _| true);
+    world.restart();
+    let time = world.machine.wall(&now(right(world.boot), world.boot, false));
+    assert_eq!(
+        time,
+        right(world.boot),
+        "not seventy years ahead, where every server certificate has expired"
+    );
 }
 
 #[test]

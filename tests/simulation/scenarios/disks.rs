@@ -122,7 +122,7 @@ fn a_commit_that_is_settled_retires_older_proved_ones_and_nothing_else() {
 #[test]
 fn a_clock_that_the_kernel_vouches_for_counts_although_the_disk_was_written_by_one_that_was_ahead_rule_26() {
     let mut world = device(DAY, &policy());
-    follow(&mut world.disk, Record::Worked(EPOCH + 400 * DAY));
+    follow(&mut world.disk, Record::Worked(EPOCH + 400 * DAY, true));
     live(&mut world, 2 * HOUR, |_, effect| {
         assert!(!matches!(effect, Effect::Issue(_)), "it is a day old");
         true

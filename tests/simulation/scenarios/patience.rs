@@ -110,7 +110,7 @@ fn a_disk_that_fails_once_a_day_is_not_thought_ever_sicker() {
     let mut world = device(DAY, &policy());
     world.dice = Some(u32::MAX);
     for day in 1..20 {
-        live(&mut world, day * 24 * HOUR, |_, effect| !matches!(effect, Effect::Record(Record::Worked(_))));
+        live(&mut world, day * 24 * HOUR, |_, effect| !matches!(effect, Effect::Record(Record::Worked(..))));
         world.end(End::DiskFails);
         let failed = world.boot;
         live(&mut world, failed + HOUR, |_, effect| effect != Effect::Inspect);

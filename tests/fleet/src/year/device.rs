@@ -138,6 +138,7 @@ fn nothing() -> Disk {
         pending_since: None,
         committed_at: None,
         worked_at: None,
+        saved_at: None,
         serial_known: true,
         foreign: false,
     }

@@ -132,6 +132,7 @@ impl Plan {
                 let mut device = Device::in_use(policy, n, born, n.is_multiple_of(2).then_some(YEAR));
                 if let Some(disk) = &mut device.kept {
                     disk.worked_at = Some(EPOCH - 2 * YEAR + 30 * DAY);
+                    disk.saved_at = disk.worked_at;
                 }
                 device
             }
