@@ -104,10 +104,10 @@ impl Rotation {
         let disk = self.disk.as_ref()?;
         // Absolute difference: a time saved under a wrong clock must not silence this for years.
         let stale = |saved: Option<Wall>| saved.is_none_or(|at| (wall - at).abs() >= WORKED_EVERY);
-        if !stale(disk.worked_at) && !(now.synchronised && stale(disk.saved_at)) {
-            return None;
+        if stale(disk.worked_at) || now.synchronised && stale(disk.saved_at) {
+            return self.to_disk(Effect::Record(Record::Worked(wall, now.synchronised)), now, later);
         }
-        self.to_disk(Effect::Record(Record::Worked(wall, now.synchronised)), now, later)
+        None
     }
 
     pub(super) fn connect(&self, carrier: Carrier, why: Why, now: &Now, later: &mut Later) -> Option<Effect> {
