@@ -1,6 +1,6 @@
-// Part of both programs of a release, see build.rs: the static unwinder asks the C library where the tables of an address
-// are, by a function of glibc 2.35. Nothing unwinds in a release, so the answer is always the one for “nowhere”, and the
-// programs start on glibc 2.34 too (Amazon Linux 2023, RHEL 9).
+//! Part of both programs of a release, see build.rs: the static unwinder asks the C library where the tables of an address
+//! are, by a function of glibc 2.35. Nothing unwinds in a release, so the answer is always the one for “nowhere”, and the
+//! programs start on glibc 2.34 too (Amazon Linux 2023, RHEL 9).
 
 /// No object is found.
 // SAFETY: it takes the place of the C library's function of this name in this program alone, with its signature, and

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 #[cfg(static_unwinder)]
-include!("../../packaging/unwinder.rs");
+#[path = "../../packaging/unwinder.rs"]
+mod unwinder;
 
 fn main() -> ExitCode {
     certrotd::ctl::main()

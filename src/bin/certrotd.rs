@@ -4,7 +4,8 @@ use certrotd::exit::Exit;
 use certrotd::wipe::{self, Wiping};
 
 #[cfg(static_unwinder)]
-include!("../../packaging/unwinder.rs");
+#[path = "../../packaging/unwinder.rs"]
+mod unwinder;
 
 #[global_allocator]
 static ALLOCATOR: Wiping = Wiping;
