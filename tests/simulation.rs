@@ -11,6 +11,8 @@ mod calls;
 mod cloud;
 #[path = "simulation/count.rs"]
 mod count;
+#[path = "simulation/disk.rs"]
+mod disk;
 #[path = "simulation/ends.rs"]
 mod ends;
 #[path = "simulation/scenarios.rs"]

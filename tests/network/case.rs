@@ -7,17 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::proxy::{Deed, Place, Proxy, Way};
-use crate::support::matrix::End;
+use crate::support::matrix::{End, Scene};
 use crate::support::{Device, PATIENCE, nothing_to_do};
-
-/// What the daemon does meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub enum Scene {
-    /// From an empty disk to a first certificate that is committed.
-    First,
-    /// A rotation by order with its commit, beside a session that is open.
-    Rotation,
-}
 
 /// One case of the matrix.
 #[derive(Clone, Debug)]
@@ -98,24 +89,6 @@ fn is_over(scene: Scene, device: &Device) -> bool {
     device.retire_json().is_some_and(|r| r["settled"] == generation)
         && device.current_generation() == Some(generation)
         && device.try_status().is_some_and(|s| nothing_to_do(&s))
-}
-
-impl Scene {
-    fn generation(self) -> u32 {
-        match self {
-            Scene::First => 1,
-            Scene::Rotation => 2,
-        }
-    }
-}
-
-impl fmt::Display for Scene {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Scene::First => "provisioning",
-            Scene::Rotation => "rotation",
-        })
-    }
 }
 
 impl fmt::Display for Case {

@@ -15,8 +15,8 @@ mod case;
 mod paced;
 mod proxy;
 
-use case::{Case, Scene};
-use support::matrix::{self, Choice};
+use case::Case;
+use support::matrix::{self, Choice, Scene};
 
 #[test]
 fn the_network_fails_at_each_byte_of_a_first_provisioning() {

@@ -57,6 +57,34 @@ impl fmt::Display for Choice {
     }
 }
 
+/// What the daemon does meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub enum Scene {
+    /// From an empty disk to a first certificate that is committed.
+    First,
+    /// A rotation by order with its commit.
+    Rotation,
+}
+
+impl Scene {
+    /// The generation that is in use at its end.
+    pub fn generation(self) -> u32 {
+        match self {
+            Scene::First => 1,
+            Scene::Rotation => 2,
+        }
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scene::First => "provisioning",
+            Scene::Rotation => "rotation",
+        })
+    }
+}
+
 /// How a case came out, where it came out well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {

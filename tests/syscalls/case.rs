@@ -12,18 +12,9 @@ use certrot_twin::Event;
 use serde_json::json;
 
 use crate::disk::{Disk, Lost};
-use crate::support::matrix::End;
+use crate::support::matrix::{End, Scene};
 use crate::support::{Device, PATIENCE, nothing_to_do};
 use crate::trace::{Calls, Point, strace};
-
-/// What the daemon does meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub enum Scene {
-    /// From an empty disk to a first certificate that is committed, then SIGTERM.
-    First,
-    /// A start with an identity, a rotation by order with its commit, then SIGTERM.
-    Rotation,
-}
 
 /// What happens at the call.
 #[derive(Clone, Copy, Debug)]
@@ -171,25 +162,6 @@ fn over(scene: Scene, device: &Device) -> bool {
 fn recovers(mut device: Device) {
     device.start();
     device.recovers();
-}
-
-impl Scene {
-    /// The generation that is in use at its end.
-    pub fn generation(self) -> u32 {
-        match self {
-            Scene::First => 1,
-            Scene::Rotation => 2,
-        }
-    }
-}
-
-impl fmt::Display for Scene {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Scene::First => "provisioning",
-            Scene::Rotation => "rotation",
-        })
-    }
 }
 
 impl fmt::Display for Case {

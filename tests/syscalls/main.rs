@@ -19,9 +19,9 @@ mod trace;
 
 use std::sync::Mutex;
 
-use case::{Case, Injection, Scene};
+use case::{Case, Injection};
 use certmonger::Found;
-use support::matrix::{self, Choice, several_at_once, tell};
+use support::matrix::{self, Choice, Scene, several_at_once, tell};
 use trace::Point;
 
 #[test]
